@@ -1,0 +1,86 @@
+"""What Guardian asks of an engine. `docker` and `simulated` both keep to it; the contract tests run against each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from guardian.model import Container, EngineEvent, EngineInfo, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which containers Guardian may see as its own: those of Compose projects, and lone ones by name."""
+
+    projects: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RawStats:
+    """Counters of one container at one moment: the engine's stats, or cgroup files, before rates are taken."""
+
+    at_s: float  # monotonic, when the answer came
+    working_set_bytes: int | None = None
+    footprint_bytes: int | None = None
+    cpu_total_s: float | None = None  # CPU seconds used since the container's start
+    oom_kills: int | None = None
+    pids: int | None = None
+
+
+class Engine(Protocol):
+    """Every call has a deadline of the engine's `timeout` unless said otherwise, and may raise `EngineError`.
+
+    Calls may be made from any thread. Stops, samples and events use separate connections, so a stuck one blocks no other.
+    """
+
+    def info(self) -> EngineInfo:
+        """Version, cgroup version, size of the host."""
+        ...
+
+    def containers(self, scope: Scope) -> tuple[Container, ...]:
+        """Every container in scope, running or not, one-offs and Swarm tasks included and marked.
+
+        A container that vanishes between list and inspect is left out.
+        """
+        ...
+
+    def invalidate(self, container_ids: Iterable[str]) -> None:
+        """Forget what is remembered of these containers: an event said that they changed."""
+        ...
+
+    def stats(self, container_ids: Sequence[str]) -> Mapping[str, RawStats]:
+        """One reading each, all asked for at once. A container without a usable answer is absent."""
+        ...
+
+    def stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
+        """Stop one container and return once it is gone: DONE, GONE (it was not running), REFUSED or TIMED_OUT.
+
+        `grace_s` 0 kills at once; with `kill=False` the engine never kills it, however long the stop takes.
+        Blocks up to `deadline_s`. Does not raise for an answer of the engine; raises `EngineUnreachable` when none came.
+        """
+        ...
+
+    def kill(self, container_id: str, deadline_s: float) -> Result:
+        """SIGKILL, and return once it is gone."""
+        ...
+
+    def start(self, container_id: str, deadline_s: float) -> Result:
+        """Start one container: DONE, GONE (it no longer exists), REFUSED or TIMED_OUT. Running already is DONE."""
+        ...
+
+    def set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
+        """Set or lift (None) the CPU quota of a running container."""
+        ...
+
+    def events(self, scope: Scope, since_wall_s: float | None) -> Iterator[EngineEvent]:
+        """Events of containers in scope, as they come, from `since_wall_s` on. Blocks between events.
+
+        Ends normally only after `close`; an engine that goes away raises `EngineUnreachable`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Abandon every connection, the event stream included. May be called from any thread, and twice."""
+        ...

@@ -1,0 +1,91 @@
+"""The errors that cross module borders. Each message says what, where and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class GuardianError(Exception):
+    """Base of every error that a user may see; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(GuardianError):
+    """The command line or an order was not understood."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration file.
+
+    `line` and `column` count from 1 and are None where the mistake has no place (a missing file).
+    `path` is dotted, as in `thresholds.memory.soft` or `phases[2].services[0]`.
+    """
+
+    file: str
+    line: int | None
+    column: int | None
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+
+
+class ConfigError(GuardianError):
+    """A configuration that cannot be used; carries every mistake found, never only the first."""
+
+    exit_code = 78
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class UnreachableError(GuardianError):
+    """The daemon's control socket does not answer."""
+
+    exit_code = 69
+
+
+class EngineError(GuardianError):
+    """A call to the engine failed. `reason` is a short label fit for a metric."""
+
+    exit_code = 69
+    reason = "error"
+
+
+class EngineUnreachable(EngineError):
+    """No connection to the engine, or it was cut."""
+
+    reason = "unreachable"
+
+
+class EngineTimeout(EngineError):
+    """The engine did not answer within the call's deadline."""
+
+    reason = "timeout"
+
+
+class EngineRefused(EngineError):
+    """The engine answered, and said no (a status of 400 or more that is not a normal outcome)."""
+
+    reason = "refused"
+
+
+class EngineProtocolError(EngineError):
+    """The engine's answer could not be understood."""
+
+    reason = "protocol"
+
+
+class LedgerError(GuardianError):
+    """The ledger cannot be opened, read or written."""
+
+
+class AlreadyRunning(GuardianError):
+    """Another guardian has this state directory, control socket or engine."""
