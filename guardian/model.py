@@ -270,7 +270,6 @@ class Deficit:
     value: float | None
     threshold: float
 
-
     @property
     def open(self) -> float:
         return max(0.0, self.total - self.pending)

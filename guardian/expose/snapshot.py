@@ -1,0 +1,34 @@
+"""What one tick publishes for readers: one immutable value, swapped whole, so that no reader ever holds up the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guardian.config.schema import Config
+from guardian.ledger.entries import Controls, Entry
+from guardian.model import Assessment, Decision, EngineInfo, Inventory, Mode, Sample, ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The newest tick: what was sensed, assessed and decided, and what the ledger holds."""
+
+    at_s: float
+    at_wall_s: float
+    mode: Mode
+    config: Config
+    sample: Sample
+    assessment: Assessment
+    decision: Decision
+    entries: tuple[Entry, ...]  # open ones
+    quarantined: tuple[ServiceKey, ...]
+    controls: Controls
+    in_flight: tuple[str, ...]  # "shed demo/kibana since 3s", in words
+    engine_up: bool
+    engine: EngineInfo | None
+    config_pending: tuple[str, ...]  # a diff in words: edits that wait for an operator
+    ticks: int
+
+    @property
+    def inventory(self) -> Inventory | None:
+        return self.sample.inventory
