@@ -1,0 +1,71 @@
+"""Which engine a configuration means, and whether one answers. Follows DOCKER_HOST and its TLS variables, never CLI contexts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from docker.errors import TLSParameterError
+from docker.tls import TLSConfig
+from docker.utils import kwargs_from_env
+
+from guardian.clock import Clock, SystemClock
+from guardian.config.schema import Config
+from guardian.engine.docker import DockerEngine
+from guardian.engine.protocol import Engine
+from guardian.errors import EngineError
+from guardian.telemetry import NullTelemetry, Telemetry
+
+LOCAL_SOCKET = "unix:///var/run/docker.sock"
+_FORMS = "unix:///path/to/docker.sock or tcp://host:port"
+
+
+def open_engine(config: Config, clock: Clock, telemetry: Telemetry) -> Engine:
+    """The Docker Engine that `engine.url` means. Makes no connection yet: that comes with the first call.
+
+    Raises EngineError for a URL that is none, and for `simulated`, which needs a scenario.
+    """
+    if config.engine.url == "simulated":
+        raise EngineError("engine.url: the simulated engine needs a scenario; use `guardian run --engine simulated`")
+    return _docker(config.engine.url, float(config.engine.timeout), clock, telemetry, os.environ)
+
+
+def resolve(url: str, environment: Mapping[str, str]) -> str:
+    """`auto` as DOCKER_HOST, else the local socket; anything else as it is. Raises EngineError for another scheme."""
+    resolved = (environment.get("DOCKER_HOST") or LOCAL_SOCKET) if url == "auto" else url
+    source = "DOCKER_HOST" if url == "auto" else "engine.url"
+    if not resolved.startswith(("unix:///", "tcp://")):
+        raise EngineError(f"{source}: {resolved!r} is no engine that guardian can talk to; write {_FORMS}")
+    return resolved
+
+
+def reachable(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether a Docker Engine answers at `url` (`auto` too) within `timeout_s`."""
+    try:
+        engine = _docker(url, timeout_s, SystemClock(), NullTelemetry(), os.environ)
+    except EngineError:
+        return False
+    try:
+        engine.info()
+    except EngineError:
+        return False
+    finally:
+        engine.close()
+    return True
+
+
+def _docker(url: str, timeout_s: float, clock: Clock, telemetry: Telemetry, environment: Mapping[str, str]) -> DockerEngine:
+    resolved = resolve(url, environment)
+    return DockerEngine(resolved, timeout_s, clock, telemetry, _tls(environment) if resolved.startswith("tcp://") else None)
+
+
+def _tls(environment: Mapping[str, str]) -> TLSConfig | None:
+    """As DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say; None where neither is set."""
+    names = ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+    if not any(environment.get(name) for name in names):
+        return None
+    try:
+        tls = kwargs_from_env(environment={name: environment[name] for name in names if name in environment}).get("tls")
+    except TLSParameterError as error:
+        raise EngineError(f"DOCKER_CERT_PATH: {error.msg}; the folder needs ca.pem, cert.pem and key.pem") from error
+    return tls if isinstance(tls, TLSConfig) else None

@@ -1,0 +1,365 @@
+"""The Docker Engine, 20.10 or newer, on cgroup v1 or v2. `guardian.engine.protocol` says what each call promises."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+from weakref import WeakSet
+
+import requests
+import urllib3
+from docker.tls import TLSConfig
+
+from guardian.clock import Clock
+from guardian.engine import parse
+from guardian.engine.link import Answer, Link
+from guardian.engine.parse import Listed
+from guardian.engine.protocol import RawStats, Scope
+from guardian.errors import EngineError, EngineProtocolError, EngineTimeout, EngineUnreachable
+from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
+from guardian.telemetry import Telemetry
+
+_IN_FLIGHT = 64  # calls at once of one round of inspects or stats
+_AGE_SLACK_S = 2.0  # between the engine's clock at the list and ours after it
+_VERIFY_S = 1.0  # kept back from a deadline to look how a call that did not answer has ended
+_WAIT_FOREVER = -1  # as `t` of a stop: the engine never kills
+_ONE_SHOT_SINCE = (1, 41)
+# Those that change what a list or an inspect shows; a health check's exec events would drown them.
+_EVENTS = (
+    "create", "start", "die", "stop", "kill", "oom", "pause", "unpause", "restart", "destroy", "rename", "update", "health_status",
+)  # fmt: skip
+
+_Item = TypeVar("_Item")
+_Value = TypeVar("_Value")
+
+
+class DockerEngine:
+    """The engine at `url` (unix:///… or tcp://…). Makes no call before the first one asked of it."""
+
+    def __init__(self, url: str, timeout_s: float, clock: Clock, telemetry: Telemetry, tls: TLSConfig | None = None) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._sampling = Link(url, timeout_s, clock, telemetry, tls)
+        self._acting = Link(url, timeout_s, clock, telemetry, tls)
+        self._watching = Link(url, timeout_s, clock, telemetry, tls)
+        self._workers = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="engine")
+        self._lock = threading.Lock()
+        self._known: dict[str, Container] = {}
+        self._invalid: set[str] = set()
+        self._started: dict[str, tuple[float, float]] = {}  # by id: StartedAt and the monotonic time that stands for it
+        self._streams: WeakSet[_EventStream] = WeakSet()
+
+    # --- sensing ----------------------------------------------------------------------------------------------------
+
+    def info(self) -> EngineInfo:
+        answer = self._sampling.get("info", "/info", self._timeout_s)
+        with self._understood("/info"):
+            return parse.parse_info(answer, self._sampling.api_version())
+
+    def containers(self, scope: Scope) -> tuple[Container, ...]:
+        ends_s = self._clock.monotonic() + self._timeout_s
+        rows = self._list(scope, ends_s)
+        with self._lock:
+            for remembered in (self._known, self._started):
+                for gone in remembered.keys() - rows.keys():
+                    del remembered[gone]
+            found = {row.id: self._known[row.id] for row in rows.values() if self._holds(row)}
+            self._invalid.clear()
+        changed = [row for row in rows.values() if row.id not in found]
+        inspected = self._all_at_once(lambda row: self._inspect(row, ends_s), changed)
+        for row, container in zip(changed, inspected, strict=True):
+            if isinstance(container, EngineError):
+                raise container
+            if container is not None:
+                found[row.id] = container
+                with self._lock:
+                    if row.id not in self._invalid:
+                        self._known[row.id] = container
+        return tuple(found[id_] for id_ in rows if id_ in found)
+
+    def invalidate(self, container_ids: Iterable[str]) -> None:
+        with self._lock:
+            for id_ in container_ids:
+                self._known.pop(id_, None)
+                self._invalid.add(id_)  # an inspect under way may have been answered before the change
+
+    def stats(self, container_ids: Sequence[str]) -> Mapping[str, RawStats]:
+        if not container_ids:
+            return {}
+        ends_s = self._clock.monotonic() + self._timeout_s
+        version = self._sampling.api_version()
+        params = {"stream": "false"}
+        if _numbers(version) >= _ONE_SHOT_SINCE:
+            params["one-shot"] = "true"
+        answers = self._all_at_once(lambda id_: self._one_stats(id_, params, ends_s), container_ids)
+        failures = [answer for answer in answers if isinstance(answer, EngineError)]
+        if len(failures) == len(answers):
+            raise failures[0]
+        return {id_: answer for id_, answer in zip(container_ids, answers, strict=True) if isinstance(answer, RawStats)}
+
+    def _list(self, scope: Scope, ends_s: float) -> dict[str, Listed]:
+        """By id, each container of the scope once; in the order of the list."""
+        wanted = [{"label": [f"{parse.PROJECT_LABEL}={project}"]} for project in scope.projects]
+        if scope.containers:
+            wanted.append({"name": [f"^/?{re.escape(name)}$" for name in scope.containers]})
+        rows: dict[str, Listed] = {}
+        for filters in wanted:
+            params = {"all": "1", "filters": json.dumps(filters)}
+            answer = self._sampling.get("list", "/containers/json", self._left_s(ends_s), params)
+            with self._understood("/containers/json"):
+                listed = (parse.parse_listed(row, scope) for row in answer)
+                rows.update((row.id, row) for row in listed if row is not None)
+        return rows
+
+    def _holds(self, row: Listed) -> bool:
+        """Whether what is remembered of a container still agrees with its row in the list."""
+        known = self._known.get(row.id)
+        if known is None or (known.name, known.service, known.state) != (row.name, row.service, row.state):
+            return False
+        running = row.state in (ContainerState.RUNNING, ContainerState.PAUSED)
+        if row.state is ContainerState.RUNNING and known.health is not row.health:
+            return False
+        since_wall_s = known.started_wall_s if running else known.finished_wall_s
+        if row.max_age_s is None or since_wall_s is None:
+            return True
+        # Younger than remembered: it has been started, or has ended, again.
+        return self._clock.wall() - since_wall_s <= row.max_age_s + _AGE_SLACK_S
+
+    def _inspect(self, row: Listed, ends_s: float) -> Container | None:
+        path = f"/containers/{row.id}/json"
+        answer = self._sampling.call("inspect", "GET", path, self._left_s(ends_s))
+        if answer.status == 404:
+            return None
+        with self._understood(path):
+            started_wall_s = parse.parse_time(answer.body["State"]["StartedAt"])
+            started_s = None if started_wall_s is None else self._started_s(row.id, started_wall_s)
+            return parse.parse_container(answer.body, row.service, started_s)
+
+    def _started_s(self, container_id: str, started_wall_s: float) -> float:
+        """Fixed once for a run, so that a wall clock that is set later does not change an age."""
+        with self._lock:
+            known = self._started.get(container_id)
+            if known is None or known[0] != started_wall_s:
+                age_s = max(0.0, self._clock.wall() - started_wall_s)
+                known = self._started[container_id] = (started_wall_s, self._clock.monotonic() - age_s)
+            return known[1]
+
+    def _one_stats(self, container_id: str, params: Mapping[str, str], ends_s: float) -> RawStats | None:
+        path = f"/containers/{container_id}/stats"
+        answer = self._sampling.call("stats", "GET", path, self._left_s(ends_s), params)
+        if answer.status >= 400:
+            return None
+        with self._understood(path):
+            return parse.parse_stats(answer.body, self._clock.monotonic())
+
+    def _all_at_once(self, work: Callable[[_Item], _Value], items: Sequence[_Item]) -> list[_Value | EngineError]:
+        """`work` on every item, up to 64 at a time; an item's EngineError stands in its place."""
+
+        def attempt(item: _Item) -> _Value | EngineError:
+            try:
+                return work(item)
+            except EngineError as error:
+                return error
+
+        try:
+            return list(self._workers.map(attempt, items))
+        except RuntimeError as error:  # closed meanwhile
+            raise EngineUnreachable(f"the connection to the engine at {self._url} was closed") from error
+
+    # --- acting -----------------------------------------------------------------------------------------------------
+
+    def stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
+        if kill and grace_s <= 0:
+            return self.kill(container_id, deadline_s)
+        ends_s = self._clock.monotonic() + deadline_s
+        # Half of what the deadline leaves beyond the grace is for our own kill, should the engine not get there.
+        patience_s = min(grace_s, deadline_s) + max(0.0, deadline_s - grace_s) / 2 if kill else deadline_s
+        patience_s = min(patience_s, deadline_s - min(_VERIFY_S, deadline_s / 4))
+        params = {"t": str(math.ceil(grace_s) if kill else _WAIT_FOREVER)}
+        try:
+            answer = self._acting.call("stop", "POST", f"/containers/{container_id}/stop", patience_s, params)
+        except EngineTimeout:
+            if not self._up(container_id, min(_VERIFY_S, self._left_s(ends_s))):
+                return Result.DONE
+            return self.kill(container_id, self._left_s(ends_s)) if kill else Result.TIMED_OUT
+        return self._ended(container_id, answer, ends_s)
+
+    def kill(self, container_id: str, deadline_s: float) -> Result:
+        ends_s = self._clock.monotonic() + deadline_s
+        patience_s = deadline_s - min(_VERIFY_S, deadline_s / 4)
+        try:
+            answer = self._acting.call("kill", "POST", f"/containers/{container_id}/kill", patience_s)
+        except EngineTimeout:
+            up = self._up(container_id, self._left_s(ends_s))
+            return Result.TIMED_OUT if up else Result.DONE
+        return self._ended(container_id, answer, ends_s)
+
+    def start(self, container_id: str, deadline_s: float) -> Result:
+        ends_s = self._clock.monotonic() + deadline_s
+        patience_s = deadline_s - min(_VERIFY_S, deadline_s / 4)
+        try:
+            answer = self._acting.call("start", "POST", f"/containers/{container_id}/start", patience_s)
+        except EngineTimeout:
+            state = self._state(container_id, self._left_s(ends_s))
+            return Result.DONE if state is ContainerState.RUNNING else Result.TIMED_OUT
+        if answer.status < 400:
+            return Result.DONE
+        # A missing network or image is a 404 too: only an inspect tells whether it is the container that is missing.
+        if answer.status in (404, 409) and self._vanished(container_id, ends_s):
+            return Result.GONE
+        return Result.REFUSED
+
+    def set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
+        """A quota made by NanoCpus (`cpus` in Compose) can only be changed by NanoCpus, which cannot be lifted: then None
+        means all cores of the host. Others are set by CpuQuota, without a period: one would refuse NanoCpus for ever.
+        """
+        ends_s = self._clock.monotonic() + deadline_s
+        path = f"/containers/{container_id}"
+        try:
+            seen = self._acting.call("inspect", "GET", f"{path}/json", self._left_s(ends_s))
+            if seen.status == 404:
+                return Result.GONE
+            with self._understood(path):
+                host = seen.body["HostConfig"]
+                if host.get("NanoCpus"):
+                    body = {"NanoCpus": round((self._cpus(ends_s) if cores is None else cores) * 1e9)}
+                elif cores is None:
+                    body = {"CpuQuota": -1}
+                else:
+                    body = {"CpuQuota": max(1000, round(cores * (host.get("CpuPeriod") or 100_000)))}
+            answer = self._acting.call("update", "POST", f"{path}/update", self._left_s(ends_s), body=body)
+        except EngineTimeout:
+            return Result.TIMED_OUT
+        if answer.status < 400:
+            return Result.DONE
+        return Result.GONE if answer.status == 404 else Result.REFUSED
+
+    def _ended(self, container_id: str, answer: Answer, ends_s: float) -> Result:
+        """What the answer to a stop or a kill says."""
+        if answer.status < 300:
+            return Result.DONE
+        if answer.status in (304, 404):
+            return Result.GONE
+        # Not running, or being removed: both conflict. A paused one that cannot be killed does too.
+        if answer.status == 409 and not self._up(container_id, self._left_s(ends_s)):
+            return Result.GONE
+        return Result.REFUSED
+
+    def _state(self, container_id: str, timeout_s: float) -> ContainerState | None:
+        """None where it cannot be told. A container that no longer exists counts as REMOVING."""
+        path = f"/containers/{container_id}/json"
+        try:
+            answer = self._acting.call("inspect", "GET", path, timeout_s)
+        except EngineError:
+            return None
+        if answer.status == 404:
+            return ContainerState.REMOVING
+        with self._understood(path):
+            return ContainerState(answer.body["State"]["Status"])
+
+    def _up(self, container_id: str, timeout_s: float) -> bool:
+        """Unknown counts as up: what cannot be seen to have ended has not."""
+        state = self._state(container_id, timeout_s)
+        return state is None or state.up
+
+    def _vanished(self, container_id: str, ends_s: float) -> bool:
+        state = self._state(container_id, self._left_s(ends_s))
+        return state in (ContainerState.REMOVING, ContainerState.DEAD)
+
+    def _cpus(self, ends_s: float) -> int:
+        return int(self._acting.get("info", "/info", self._left_s(ends_s))["NCPU"])
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    def events(self, scope: Scope, since_wall_s: float | None) -> Iterator[EngineEvent]:
+        """Subscribed when this returns. The iterator's `close` ends a read that another thread waits in."""
+        params = {"filters": json.dumps({"type": ["container"], "event": _EVENTS})}
+        if since_wall_s is not None:
+            params["since"] = f"{since_wall_s:.6f}"
+        stream = _EventStream(self._watching, scope, params, self._timeout_s)
+        with self._lock:
+            self._streams.add(stream)
+        return stream
+
+    def close(self) -> None:
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
+        for link in (self._watching, self._sampling, self._acting):
+            link.close()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _left_s(self, ends_s: float) -> float:
+        """The time until a deadline, as a time-out: never 0, which would mean not to wait at all."""
+        return max(0.05, ends_s - self._clock.monotonic())
+
+    @contextmanager
+    def _understood(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise EngineProtocolError(
+                f"the engine at {self._url} gave an answer to {path} of an unknown form: {error!r}"
+            ) from error
+
+
+class _EventStream(Iterator[EngineEvent]):
+    """One subscription. Ends after `close`; anything else that ends it raises EngineUnreachable."""
+
+    def __init__(self, link: Link, scope: Scope, params: Mapping[str, str], timeout_s: float) -> None:
+        self._link = link
+        self._scope = scope
+        self._closed = threading.Event()
+        self._response = link.stream("events", "/events", timeout_s, params)
+        self._lines: Iterator[bytes] = self._response.iter_lines(chunk_size=None)
+
+    def __next__(self) -> EngineEvent:
+        while not self._closed.is_set():
+            line = self._line()
+            if line is None:
+                break
+            try:
+                event = parse.parse_event(json.loads(line), self._scope)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self._end()
+                raise EngineProtocolError(f"the engine sent an event of an unknown form: {error!r}") from error
+            if event is not None:
+                return event
+        self._end()
+        raise StopIteration
+
+    def close(self) -> None:
+        """May be called from any thread, and twice."""
+        self._closed.set()
+        with suppress(ValueError, RuntimeError, OSError):  # it has ended by itself
+            self._response.raw.shutdown()
+
+    def _line(self) -> bytes | None:
+        """None after `close`."""
+        failure: Exception | None = None
+        try:
+            for line in self._lines:
+                if line:
+                    return line
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            failure = error
+        if self._closed.is_set():
+            return None
+        self._end()
+        raise EngineUnreachable("the engine ended the stream of events") from failure
+
+    def _end(self) -> None:
+        self._closed.set()
+        self._response.close()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

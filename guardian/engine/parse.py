@@ -1,0 +1,255 @@
+"""What the Docker Engine answers, turned into values. Pure: each function takes decoded JSON and reads nothing else.
+
+A function raises KeyError, TypeError, ValueError or AttributeError for an answer that is not of the API's form; the
+caller turns that into `EngineProtocolError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from guardian.engine.protocol import RawStats, Scope
+from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Health, Labels, ServiceKey
+from guardian.units import parse_seconds
+
+Json: TypeAlias = Mapping[str, Any]
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+NUMBER_LABEL = "com.docker.compose.container-number"
+ONEOFF_LABEL = "com.docker.compose.oneoff"
+DEPENDS_ON_LABEL = "com.docker.compose.depends_on"
+SWARM_LABEL = "com.docker.swarm.task.id"
+
+_UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 30 * 86400, "year": 365 * 86400}
+_AGE = re.compile(r"(\d+|About an?|Less than a|an?) (second|minute|hour|day|week|month|year)s?", re.IGNORECASE)
+_HEALTH_IN_STATUS = {"healthy": Health.HEALTHY, "unhealthy": Health.UNHEALTHY, "health: starting": Health.STARTING}
+_NEVER = "0001-01-01"  # Go's zero time
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One row of the container list: enough to tell whether what an inspect said before still holds."""
+
+    id: str
+    name: str
+    service: ServiceKey
+    state: ContainerState
+    health: Health  # NONE where the list does not show one: only a running container's is shown
+    max_age_s: float | None  # the present state began at most this long ago; None: not shown
+
+
+def parse_listed(row: Json, scope: Scope) -> Listed | None:
+    """One row of `GET /containers/json`; None for a container outside `scope`."""
+    # A linked container is also listed under "/other/alias"; its own name has one slash.
+    name = next((name[1:] for name in row["Names"] or () if name.count("/") == 1), "")
+    service = service_of(row.get("Labels") or {}, name, scope)
+    if service is None:
+        return None
+    status = str(row.get("Status", ""))
+    shown = re.search(r"\((healthy|unhealthy|health: starting)\)", status)
+    return Listed(
+        id=row["Id"],
+        name=name,
+        service=service,
+        state=ContainerState(row["State"]),
+        health=_HEALTH_IN_STATUS[shown[1]] if shown else Health.NONE,
+        max_age_s=_max_age_s(status),
+    )
+
+
+def service_of(labels: Mapping[str, str], name: str, scope: Scope) -> ServiceKey | None:
+    """The service that a container belongs to, or None where it is outside `scope`."""
+    project = labels.get(PROJECT_LABEL, "")
+    if project and project in scope.projects:
+        return ServiceKey(project, labels.get(SERVICE_LABEL) or name)
+    return ServiceKey("", name) if name in scope.containers else None
+
+
+def _max_age_s(status: str) -> float | None:
+    """An upper bound of the age in "Up 3 minutes", "Exited (0) About an hour ago".
+
+    The engine counts whole units, rounding hours: one unit more is never too little.
+    """
+    match = _AGE.search(status)
+    if match is None:
+        return None
+    count = int(match[1]) if match[1].isdigit() else 1
+    return float((count + 1) * _UNIT_S[match[2].lower()])
+
+
+def parse_time(text: str) -> float | None:
+    """RFC 3339 with up to nine decimals, as seconds since the epoch; None for Go's zero time and an empty string."""
+    return None if not text or text.startswith(_NEVER) else datetime.fromisoformat(text).timestamp()
+
+
+def parse_container(answer: Json, service: ServiceKey, started_s: float | None) -> Container:
+    """`GET /containers/ID/json`. `started_s`: the monotonic time that stands for `State.StartedAt`."""
+    state = ContainerState(answer["State"]["Status"])
+    config, host = answer["Config"], answer["HostConfig"]
+    labels: Mapping[str, str] = config.get("Labels") or {}
+    health = Health((answer["State"].get("Health") or {}).get("Status") or "none")
+    policy = (host.get("RestartPolicy") or {}).get("Name") or "no"
+    has_run = answer["State"]["StartedAt"] != "" and not answer["State"]["StartedAt"].startswith(_NEVER)
+    ended = has_run and state not in (ContainerState.RUNNING, ContainerState.PAUSED)
+    exit_code = int(answer["State"]["ExitCode"]) if ended else None
+    number = labels.get(NUMBER_LABEL, "")
+    return Container(
+        id=answer["Id"],
+        name=answer["Name"].lstrip("/"),
+        service=service,
+        number=int(number) if number.isdigit() else 1,
+        state=state,
+        health=health,
+        started_s=started_s if state.up else None,
+        started_wall_s=parse_time(answer["State"]["StartedAt"]),
+        finished_wall_s=parse_time(answer["State"]["FinishedAt"]) if ended else None,
+        exit_code=exit_code,
+        restarts=int(answer.get("RestartCount") or 0),
+        restart_policy=policy,
+        stop_timeout_s=None if config.get("StopTimeout") is None else float(config["StopTimeout"]),
+        memory_limit_bytes=_positive(host.get("Memory")),
+        memory_reservation_bytes=_positive(host.get("MemoryReservation")),
+        cpu_limit_cores=_cpu_limit_cores(host),
+        labels=parse_labels(labels),
+        depends_on=_depends_on(labels.get(DEPENDS_ON_LABEL, "")),
+        shares=_shares(host),
+        oneoff=labels.get(ONEOFF_LABEL, "").lower() == "true",
+        swarm=SWARM_LABEL in labels,
+        # Nobody can tell from an inspect who ended it: what guardian itself stopped is in the ledger, which comes
+        # first. A container with a health check is a service, not a job.
+        completed=state is ContainerState.EXITED
+        and exit_code == 0
+        and policy in ("no", "on-failure")
+        and health is Health.NONE,
+    )
+
+
+def _positive(value: int | None) -> int | None:
+    """The engine writes 0 for "no limit", and -1 for some."""
+    return value if value is not None and value > 0 else None
+
+
+def _cpu_limit_cores(host: Json) -> float | None:
+    if nano := _positive(host.get("NanoCpus")):
+        return nano / 1e9
+    quota = _positive(host.get("CpuQuota"))
+    return None if quota is None else quota / (_positive(host.get("CpuPeriod")) or 100_000)
+
+
+def _depends_on(label: str) -> tuple[str, ...]:
+    """`db:service_healthy:false,cache:service_started:true` -> `("db", "cache")`."""
+    return tuple(name for item in label.split(",") if (name := item.partition(":")[0].strip()))
+
+
+def _shares(host: Json) -> tuple[str, ...]:
+    modes = (str(host.get(key) or "") for key in ("NetworkMode", "PidMode", "IpcMode"))
+    owners = (mode.removeprefix("container:") for mode in modes if mode.startswith("container:"))
+    return tuple(dict.fromkeys(owners))
+
+
+def parse_labels(labels: Mapping[str, str]) -> Labels:
+    """The `guardian.*` labels. One that cannot be understood counts as not set, and is told in `problems`."""
+    phase = priority = stop_timeout_s = protect = None
+    problems: list[str] = []
+    for label, text in sorted(labels.items()):
+        if not label.startswith("guardian."):
+            continue
+        try:
+            if label == "guardian.phase":
+                phase = _whole(text, minimum=1)
+            elif label == "guardian.priority":
+                priority = _whole(text)
+            elif label == "guardian.protect":
+                protect = _truth(text)
+            elif label == "guardian.stop-timeout":
+                stop_timeout_s = float(parse_seconds(text))
+            else:
+                known = "guardian.phase, guardian.priority, guardian.protect and guardian.stop-timeout"
+                raise ValueError(f"there is no such label; there are {known}")
+        except ValueError as error:
+            problems.append(f"label {label}: {error}")
+    return Labels(phase, protect, priority, stop_timeout_s, tuple(problems))
+
+
+def _whole(text: str, minimum: int | None = None) -> int:
+    wanted = "a whole number" if minimum is None else f"a whole number of at least {minimum}"
+    if not re.fullmatch(r"[+-]?\d+", text.strip()) or (minimum is not None and int(text) < minimum):
+        raise ValueError(f"expected {wanted}, got {text!r}")
+    return int(text)
+
+
+def _truth(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("true", "false"):
+        raise ValueError(f"expected true or false, got {text!r}")
+    return word == "true"
+
+
+def parse_stats(answer: Json, at_s: float) -> RawStats | None:
+    """`GET /containers/ID/stats`; None where the container did not run: then the engine answers with empty figures."""
+    if str(answer.get("read", _NEVER)).startswith(_NEVER):
+        return None
+    memory = answer.get("memory_stats") or {}
+    figures = memory.get("stats") or {}
+    cpu = answer["cpu_stats"]["cpu_usage"].get("total_usage")
+    return RawStats(
+        at_s=at_s,
+        working_set_bytes=_working_set_bytes(memory.get("usage"), figures),
+        footprint_bytes=footprint_bytes(figures),
+        cpu_total_s=None if not cpu else cpu / 1e9,
+        pids=(answer.get("pids_stats") or {}).get("current"),
+    )
+
+
+def _working_set_bytes(usage: int | None, figures: Mapping[str, int]) -> int | None:
+    """As `docker stats` shows it: less the file pages that the kernel drops first."""
+    inactive = figures.get("total_inactive_file", figures.get("inactive_file"))
+    if usage is None or inactive is None:
+        return None
+    return max(0, usage - inactive)
+
+
+def footprint_bytes(figures: Mapping[str, int]) -> int | None:
+    """Unreclaimable memory from the figures of a `memory.stat`, as the engine passes them on; None where they are not there.
+
+    cgroup v2 names each part (`file` holds shmem too, so shmem is added to anon). cgroup v1's engine answer has no
+    `shmem`; the anon lists hold anon and shmem pages both, and what is locked cannot be dropped either.
+    """
+    if "total_rss" in figures:
+        lists = (figures.get(f"total_{name}", 0) for name in ("active_anon", "inactive_anon", "unevictable"))
+        return max(figures["total_rss"] + figures.get("total_shmem", 0), sum(lists))
+    if "anon" in figures:
+        parts = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables")
+        return sum(figures.get(name, 0) for name in parts)
+    return None
+
+
+def parse_event(raw: Json, scope: Scope) -> EngineEvent | None:
+    """One message of `GET /events`; None for what is no container's, or outside `scope`."""
+    if raw.get("Type") != "container":
+        return None
+    attributes: Mapping[str, str] = raw["Actor"].get("Attributes") or {}
+    name = attributes.get("name", "")
+    if service_of(attributes, name, scope) is None:
+        return None
+    at_wall_s = raw["timeNano"] / 1e9 if "timeNano" in raw else float(raw["time"])
+    return EngineEvent(at_wall_s, raw["Action"], raw["Actor"]["ID"], name, attributes)
+
+
+def parse_info(answer: Json, api_version: str) -> EngineInfo:
+    """`GET /info`."""
+    return EngineInfo(
+        id=answer["ID"],
+        name=answer["Name"],
+        version=answer["ServerVersion"],
+        api_version=api_version,
+        cgroup_version=2 if str(answer.get("CgroupVersion") or "1") == "2" else 1,  # older engines do not say: v1
+        cpus=int(answer["NCPU"]),
+        memory_bytes=int(answer["MemTotal"]),
+        root_dir=answer["DockerRootDir"],
+    )
