@@ -218,6 +218,8 @@ class SignalStatus:
     hard: float | None
     recover: float
     capacity: float | None  # what ratio 1 means: bytes, or cores for CPU; None for pressure
+    at_s: float | None = None  # of the reading behind `value`
+    floor: float | None = None  # what is known for sure where `value` is not: readings of some containers are missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,7 @@ class Action:
     expected_bytes: int | None = None  # SHED: what a restore will need
     expected_cores: float | None = None
     by: str = ""  # who ordered it, if a person did
+    crossed_s: float | None = None  # when the signal crossed the threshold that this answers, by interpolation
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +382,16 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What one shed was seen to bring, once a newer reading showed it. `measured` is None where no reading came in time."""
+
+    action: Action
+    signal: Signal | None
+    expected: float | None  # bytes, or cores where `signal` is one of CPU
+    measured: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     at_s: float
     actions: tuple[Action, ...] = ()
@@ -390,4 +403,9 @@ class Decision:
     ineffective: tuple[Signal, ...] = ()  # circuit breakers that are open
     next_shed: Candidate | None = None
     next_restore: ServiceKey | None = None
+    settled: tuple[Settled, ...] = ()
+    restored: tuple[ServiceKey, ...] = ()  # up again: nothing is owed any more
+    fallen: tuple[ServiceKey, ...] = ()  # were started, and did not stay up
+    signal: SignalStatus | None = None  # what the actions of this tick answer
+    deficit: Deficit | None = None
     notes: tuple[str, ...] = ()  # for the log: state changes worth a line

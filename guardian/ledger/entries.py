@@ -28,11 +28,13 @@ class Closed(StrEnum):
     RETURNED = "returned"  # the engine brought it back, and it stayed through probation
     REMOVED = "removed"  # the container is gone for a day
     FORGOTTEN = "forgotten"  # an operator said so
+    SUPERSEDED = "superseded"  # a newer stop of the same service took its obligations over
 
 
 class Means(StrEnum):
     API = "api"
     SIGNAL = "signal"  # ended by signal while the engine hung
+    THROTTLE = "throttle"  # not stopped: its CPU quota was lowered
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,10 @@ class EntryContainer:
     id: str
     name: str
     number: int
-    stopped: bool = False  # known to have been stopped by guardian
+    stopped: bool = False  # known to have been stopped (or throttled) by guardian: a start is owed
+    sent_wall_s: float | None = None  # asked to stop since, and not known to be somebody else's doing
+    finished_wall_s: float | None = None  # when it ended by that stop, as the engine says; another time: it ran again since
+    restart_policy: str = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,14 @@ class Entry:
     by: str = ""  # who ordered it, if a person did
     sent_wall_s: float | None = None
     settled_wall_s: float | None = None
+    stop_within_s: float = 15.0  # from `sent` on: how long the engine may take to carry the stop out
+    restore_id: str = ""  # the action that starts it again
     restore_sent_wall_s: float | None = None
     closed_wall_s: float | None = None
     closed: Closed | None = None
     missing_since_wall_s: float | None = None  # its containers are not there
-    returned_wall_s: float | None = None  # the engine restarted and brought it back
+    unlisted_wall_s: float | None = None  # no phase lists it since: restored once, then unmanaged
+    returned_wall_s: float | None = None  # the engine brought it back: it runs, and is closed after probation or shed again
     expected_relief_bytes: int | None = None
     expected_relief_cores: float | None = None
     measured_relief_bytes: int | None = None
@@ -74,6 +82,16 @@ class Entry:
     @property
     def open(self) -> bool:
         return self.state is not EntryState.CLOSED
+
+    @property
+    def owed(self) -> tuple[EntryContainer, ...]:
+        """The replicas that guardian stopped and has not started again: only these are ever started."""
+        return tuple(one for one in self.containers if one.stopped)
+
+    @property
+    def in_doubt(self) -> tuple[EntryContainer, ...]:
+        """Replicas that were asked to stop, where it is not known yet whether they did."""
+        return tuple(one for one in self.containers if one.sent_wall_s is not None and not one.stopped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The rules. Everything here is pure: `(observations, state, config, now) -> (result, state')`, with no clock and no effects."""

@@ -1,0 +1,300 @@
+"""From a sample to an assessment: what every signal is at, and so the host (design, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from guardian.config.schema import Config, SupportThresholds, Thresholds
+from guardian.ledger.entries import Entry, EntryState
+from guardian.model import (
+    Assessment,
+    Health,
+    HostReading,
+    Level,
+    ServiceKey,
+    ServiceState,
+    ServiceStatus,
+    Signal,
+    SignalStatus,
+)
+from guardian.policy.budgets import phase_uses
+from guardian.policy.levels import count_support, fill_rate, keep_newest, step, without_runs
+from guardian.policy.platform import Platform, Service
+from guardian.policy.state import PolicyState, SignalState
+
+SHEDDING = (Signal.MEMORY, Signal.PLATFORM_MEMORY, Signal.CPU, Signal.PLATFORM_CPU)
+MEMORY_SIGNALS = (Signal.MEMORY, Signal.PLATFORM_MEMORY)
+CPU_SIGNALS = (Signal.CPU, Signal.PLATFORM_CPU)
+SUPPORTING = (Signal.SWAP, Signal.MEMORY_PRESSURE)
+MAX_LATE_TICKS = 3.0  # a late tick adds at most this many intervals to a running timer
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One signal's value now. `rise` is what may raise the level where that is less than `value`, or all that is known."""
+
+    value: float | None
+    rise: float | None
+    capacity: float | None = None
+    at_s: float | None = None
+
+
+def assess(
+    host: HostReading | None,
+    platform: Platform,
+    entries: tuple[Entry, ...],
+    pins: frozenset[ServiceKey],
+    state: PolicyState,
+    config: Config,
+    now_s: float,
+    interval_s: float = 1.0,
+    suspended: bool = False,
+) -> tuple[Assessment, PolicyState]:
+    """One tick: the newest host reading (None: unreadable) and the platform as last read -> levels.
+
+    `interval_s` is the present pace; `suspended` says that the host slept since the last tick.
+    """
+    if host is not None and now_s - host.at_s > MAX_LATE_TICKS * interval_s:
+        host = None  # stale is unknown
+    dt_s = 0.0 if state.tick_s is None else min(max(0.0, now_s - state.tick_s), MAX_LATE_TICKS * interval_s)
+    signals = {signal: without_runs(one) for signal, one in state.signals.items()} if suspended else dict(state.signals)
+    memory_readings = () if suspended else state.memory_readings
+    readings = _readings(host, platform, config, now_s)
+    memory = readings[Signal.MEMORY]
+    if memory.value is not None and memory.capacity is not None and memory.at_s is not None:
+        memory_readings = keep_newest(memory_readings, memory.at_s, memory.value * memory.capacity)
+    rate = fill_rate(memory_readings)
+    full_in = _full_in(memory, rate)
+
+    statuses = []
+    for signal, reading in readings.items():
+        thresholds = config.thresholds.of(signal)
+        if thresholds is None:
+            signals.pop(signal, None)
+            continue
+        # Design, section 4: memory that would be full within the horizon is hard at once.
+        at_once = (
+            signal is Signal.MEMORY
+            and memory.value is not None
+            and memory.value >= thresholds.recover
+            and full_in is not None
+            and full_in <= config.shedding.horizon
+        )
+        before = signals.get(signal, SignalState(since_s=now_s))
+        after = step(before, thresholds, reading.value, reading.rise, now_s, dt_s, hard_at_once=at_once, at_s=reading.at_s)
+        memory_marks = config.thresholds.of(Signal.MEMORY)
+        if isinstance(thresholds, SupportThresholds):
+            if isinstance(memory_marks, Thresholds):
+                after = count_support(after, memory.value, memory_marks.recover, memory_marks.recover_for, dt_s)
+            else:
+                after = replace(after, counting=False)
+        signals[signal] = after
+        statuses.append(
+            SignalStatus(
+                signal=signal,
+                value=reading.value,
+                level=after.level,
+                since_s=after.since_s,
+                soft=thresholds.soft,
+                hard=None if isinstance(thresholds, SupportThresholds) else thresholds.hard,
+                recover=thresholds.recover,
+                capacity=reading.capacity,
+                at_s=reading.at_s,
+                floor=reading.rise if reading.value is None else None,
+            )
+        )
+
+    level = host_level(signals)
+    services = service_statuses(platform, entries, state, pins, now_s)
+    disk = signals.get(Signal.DISK)
+    assessment = Assessment(
+        at_s=now_s,
+        level=level,
+        signals=tuple(statuses),
+        services=services,
+        phases=phase_uses(config, services, cpu_capacity(config, host)),
+        deficits=(),
+        fill_bytes_per_s=rate,
+        full_in_s=full_in,
+        unmanaged=platform.unmanaged,
+        disk_level=disk.level if disk else Level.OK,
+    )
+    return assessment, replace(
+        state,
+        tick_s=now_s,
+        signals=signals,
+        memory_readings=memory_readings,
+        level=level,
+        level_since_s=now_s if level is not state.level else state.level_since_s,
+    )
+
+
+def host_level(signals: Mapping[Signal, SignalState]) -> Level:
+    """The worst of the shedding signals; a supporting one that counts makes it soft. Disk stands outside."""
+    level = max((signals[signal].level for signal in SHEDDING if signal in signals), default=Level.OK)
+    if level is Level.OK and any(signals[signal].counting for signal in SUPPORTING if signal in signals):
+        return Level.SOFT
+    return level
+
+
+def cpu_capacity(config: Config, host: HostReading | None) -> float | None:
+    """Cores that CPU budgets are shares of: `host.cpu`, else all of the host's."""
+    if config.host.cpu is not None:
+        return config.host.cpu
+    return None if host is None else float(host.cores)
+
+
+def _readings(host: HostReading | None, platform: Platform, config: Config, now_s: float) -> dict[Signal, Reading]:
+    unknown = Reading(None, None)
+    readings: dict[Signal, Reading] = dict.fromkeys(
+        (Signal.MEMORY, Signal.CPU, Signal.SWAP, Signal.MEMORY_PRESSURE, Signal.DISK), unknown
+    )
+    if host is not None:
+        memory = _used_ratio(host.memory_total_bytes, host.memory_available_bytes)
+        readings[Signal.MEMORY] = Reading(memory, memory, host.memory_total_bytes, host.at_s)
+        rise = _less_young(host.cpu_ratio, float(host.cores), platform, config.shedding.startup_grace, now_s)
+        readings[Signal.CPU] = Reading(host.cpu_ratio, rise, float(host.cores), host.at_s)
+        if host.swap_total_bytes and host.swap_used_bytes is not None:
+            swap = host.swap_used_bytes / host.swap_total_bytes
+            readings[Signal.SWAP] = Reading(swap, swap, host.swap_total_bytes, host.at_s)
+        pressure = host.memory_full_avg10_ratio
+        readings[Signal.MEMORY_PRESSURE] = Reading(pressure, pressure, None, host.at_s)
+        disk = _used_ratio(host.disk_total_bytes, host.disk_available_bytes)
+        readings[Signal.DISK] = Reading(disk, disk, host.disk_total_bytes, host.at_s)
+    if config.host.memory is not None:
+        readings[Signal.PLATFORM_MEMORY] = _platform_memory(platform, float(config.host.memory), now_s)
+    if config.host.cpu is not None:
+        readings[Signal.PLATFORM_CPU] = _platform_cpu(platform, config.host.cpu, config.shedding.startup_grace, now_s)
+    return readings
+
+
+def _used_ratio(total: int | None, available: int | None) -> float | None:
+    if not total or available is None:
+        return None
+    return min(1.0, max(0.0, (total - available) / total))
+
+
+def _young_cores(platform: Platform, grace_s: float, now_s: float) -> float | None:
+    """CPU of managed containers younger than `grace_s`; None where that of one is unknown. No inventory: nobody is known."""
+    if platform.read_s is None:
+        return None
+    total = 0.0
+    for service in platform.services.values():
+        for container in service.up:
+            if container.started_s is not None and now_s - container.started_s >= grace_s:
+                continue
+            usage = platform.fresh(container, now_s, rounds=2)
+            if usage is None or usage.cpu_cores is None:
+                return None
+            total += usage.cpu_cores
+    return total
+
+
+def _less_young(ratio: float | None, capacity: float, platform: Platform, grace_s: float, now_s: float) -> float | None:
+    """What may raise a CPU level: use without that of containers that are starting up."""
+    if ratio is None:
+        return None
+    young = _young_cores(platform, grace_s, now_s)
+    return None if young is None else max(0.0, ratio - young / capacity)
+
+
+def _platform_sum(platform: Platform, now_s: float, field: str) -> tuple[float | None, float, float | None]:
+    """(sum or None when any is unknown for over two rounds, sum of what is known, the oldest reading's time)."""
+    if platform.read_s is None:
+        return None, 0.0, None
+    known, complete = 0.0, True
+    oldest: float | None = None
+    for service in platform.services.values():
+        for container in service.up:
+            usage = platform.fresh(container, now_s, rounds=2)
+            value = None if usage is None else getattr(usage, field)
+            if usage is None or value is None:
+                complete = False
+            else:
+                known += value
+                oldest = usage.at_s if oldest is None else min(oldest, usage.at_s)
+    return (known if complete else None), known, platform.read_s if oldest is None else oldest
+
+
+def _platform_memory(platform: Platform, capacity: float, now_s: float) -> Reading:
+    total, known, at_s = _platform_sum(platform, now_s, "footprint_bytes")
+    if at_s is None:
+        return Reading(None, None, capacity)
+    return Reading(None if total is None else total / capacity, known / capacity, capacity, at_s)
+
+
+def _platform_cpu(platform: Platform, capacity: float, grace_s: float, now_s: float) -> Reading:
+    total, known, at_s = _platform_sum(platform, now_s, "cpu_cores")
+    if at_s is None:
+        return Reading(None, None, capacity)
+    return Reading(
+        None if total is None else total / capacity,
+        _less_young(known / capacity, capacity, platform, grace_s, now_s),
+        capacity,
+        at_s,
+    )
+
+
+def _full_in(memory: Reading, rate: float | None) -> float | None:
+    """Seconds until memory is full at the fitted rate; None where it is not filling."""
+    if rate is None or memory.value is None or memory.capacity is None:
+        return None
+    return max(0.0, memory.capacity * (1.0 - memory.value)) / rate
+
+
+def service_statuses(
+    platform: Platform, entries: tuple[Entry, ...], state: PolicyState, pins: frozenset[ServiceKey], now_s: float
+) -> tuple[ServiceStatus, ...]:
+    """Every managed service as people see it."""
+    shed = {
+        entry.service: entry for entry in entries if entry.state in (EntryState.SENT, EntryState.SHED, EntryState.RESTORING)
+    }
+    return tuple(
+        _status(service, shed.get(key), state.memo(key).quarantined, key in pins, platform, now_s)
+        for key, service in platform.services.items()
+    )
+
+
+def _status(
+    service: Service, entry: Entry | None, quarantined: bool, pinned: bool, platform: Platform, now_s: float
+) -> ServiceStatus:
+    up = service.up
+    usages = [platform.fresh(container, now_s, rounds=2) for container in up]
+    health = {container.health for container in up}
+    unhealthy = Health.UNHEALTHY in health
+    healthy = False if unhealthy else (True if health == {Health.HEALTHY} else None)
+    if up:
+        state = ServiceState.UNHEALTHY if unhealthy else ServiceState.RUNNING
+    elif entry is not None:
+        state = ServiceState.QUARANTINED if quarantined else ServiceState.SHED
+    else:
+        state = ServiceState.STOPPED if service.containers else ServiceState.MISSING
+    working_sets = [None if usage is None else usage.working_set_bytes for usage in usages]
+    cores = [None if usage is None else usage.cpu_cores for usage in usages]
+    kills = [usage.oom_kills for usage in usages if usage is not None and usage.oom_kills is not None]
+    return ServiceStatus(
+        key=service.key,
+        phase=service.phase,
+        state=state,
+        containers=tuple(container.name for container in service.containers),
+        running=len(up),
+        protected=service.protected,
+        protect=service.protect,
+        pinned=pinned,
+        enforced=service.enforced,
+        healthy=healthy,
+        working_set_bytes=_total(working_sets),
+        footprint_bytes=platform.footprint(service, now_s, rounds=2) if up else None,
+        cpu_cores=_total(cores),
+        memory_limit_bytes=service.memory_limit_bytes,
+        restarts=sum(container.restarts for container in service.containers),
+        oom_kills=sum(kills) if kills else None,
+        shed_wall_s=None if entry is None or up else (entry.settled_wall_s or entry.sent_wall_s or entry.decided_wall_s),
+    )
+
+
+def _total(values: list[Any]) -> Any:
+    """The sum of what is known of all; None where one is unknown or there are none."""
+    return sum(values) if values and None not in values else None

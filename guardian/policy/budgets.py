@@ -1,0 +1,58 @@
+"""Phases against their budgets. Budgets and uses are cumulative: phases 1..n together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from guardian.config.schema import Config
+from guardian.model import PhaseUse, ServiceState, ServiceStatus
+
+
+def phase_uses(
+    config: Config, services: tuple[ServiceStatus, ...], cpus: float | None, storage_bytes: Mapping[int, int] | None = None
+) -> tuple[PhaseUse, ...]:
+    """One row a phase, lowest first. A use is None when that of any running service in it is unknown.
+
+    `cpus` is what a CPU share of 100% means; None where the host is unknown. `storage_bytes` is by phase, not cumulative.
+    """
+    rows = []
+    memory: int | None = 0
+    cores: float | None = 0.0
+    storage: int | None = 0 if storage_bytes else None
+    for phase in sorted(config.phases, key=lambda phase: phase.phase):
+        members = [status for status in services if status.phase == phase.phase]
+        for status in members:
+            if status.running:
+                memory = None if memory is None or status.working_set_bytes is None else memory + status.working_set_bytes
+                cores = None if cores is None or status.cpu_cores is None else cores + status.cpu_cores
+        if storage is not None and storage_bytes:
+            storage += storage_bytes.get(phase.phase, 0)
+        share = phase.budget.cpu
+        cpu_budget = None if share is None or (cpus is None and share.cores is None) else share.of(cpus or 0.0)
+        counts = dict.fromkeys(ServiceState, 0)
+        for status in members:
+            counts[status.state] += 1
+        over = tuple(
+            name
+            for name, used, budget in (
+                ("memory", memory, phase.budget.memory),
+                ("cpu", cores, cpu_budget),
+                ("storage", storage, phase.budget.storage),
+            )
+            if used is not None and budget is not None and used > budget
+        )
+        rows.append(
+            PhaseUse(
+                phase=phase.phase,
+                name=phase.name,
+                memory_bytes=memory,
+                memory_budget_bytes=phase.budget.memory,
+                cpu_cores=cores,
+                cpu_budget_cores=cpu_budget,
+                storage_bytes=storage,
+                storage_budget_bytes=phase.budget.storage,
+                over=over,
+                services=counts,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,304 @@
+"""Who is who: containers, file and labels become managed services with their effective phase, protection and dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from guardian.config.schema import Config, ServiceConfig
+from guardian.model import Container, Inventory, Mode, ServiceKey, Usage
+
+ENGINE_STOP_TIMEOUT_S = 10.0  # Docker's own default
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One managed service. `phase` is effective: the lowest of its own and of those that require it."""
+
+    key: ServiceKey
+    phase: int
+    listed_phase: int
+    enforced: bool = True
+    protected: bool = False  # its phase is
+    protect: bool = False  # absolute
+    priority: int = 0
+    kill_never: bool = False
+    throttle: bool = False
+    stop_timeout_s: float = ENGINE_STOP_TIMEOUT_S
+    containers: tuple[Container, ...] = ()
+    requires: frozenset[ServiceKey] = frozenset()  # what it cannot do without
+    depends_on: frozenset[ServiceKey] = frozenset()  # order only
+    shielded_by: ServiceKey | None = None  # a protected service that requires it
+    memory_limit_bytes: int | None = None  # of all replicas together
+    cpu_limit_cores: float | None = None
+    memory_share_bytes: float | None = None  # reservation, else limit, else its part of the phase's budget
+    cpu_share_cores: float | None = None
+    cpu_reservation_cores: float | None = None  # of one replica
+
+    @property
+    def up(self) -> tuple[Container, ...]:
+        return tuple(container for container in self.containers if container.state.up)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Every managed service, by key, and what is known of their use. Built anew when the inventory or the file changes."""
+
+    services: Mapping[ServiceKey, Service]
+    containers: Mapping[str, Container] = field(default_factory=dict)  # all in scope, managed or not, by id
+    unmanaged: tuple[str, ...] = ()  # running containers in scope that no phase lists
+    problems: tuple[str, ...] = ()  # in words: labels that could not be used, Swarm tasks …
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    read_s: float | None = None
+    round_s: float = 5.0
+
+    @cached_property
+    def requirers(self) -> Mapping[ServiceKey, frozenset[ServiceKey]]:
+        """Of each service, all that require it, directly or through others."""
+        direct: dict[ServiceKey, set[ServiceKey]] = {}
+        for service in self.services.values():
+            for needed in service.requires:
+                direct.setdefault(needed, set()).add(service.key)
+        return {key: _closure(key, direct) for key in direct}
+
+    @cached_property
+    def stop_order(self) -> Mapping[ServiceKey, int]:
+        """Dependents before what they depend on: a position for each service. Members of a cycle keep name order."""
+        edges = {key: service.requires | service.depends_on for key, service in self.services.items()}
+        return {key: position for position, key in enumerate(reversed(_topological(edges)))}
+
+    def fresh(self, container: Container, now_s: float, rounds: float = 1.0) -> Usage | None:
+        """The container's use if it was read at most `rounds` rounds ago (half a round and a second of slack), else None."""
+        usage = self.usage.get(container.id)
+        if usage is None or now_s - usage.at_s > (rounds + 0.5) * self.round_s + 1.0:
+            return None
+        return usage
+
+    def footprint(self, service: Service, now_s: float, rounds: float = 1.0) -> int | None:
+        """Of its replicas that run, in bytes; None where one of them is unknown."""
+        total = 0
+        for container in service.up:
+            usage = self.fresh(container, now_s, rounds)
+            if usage is None or usage.footprint_bytes is None:
+                return None
+            total += usage.footprint_bytes
+        return total
+
+    def cores(self, service: Service, now_s: float, rounds: float = 1.0) -> float | None:
+        """CPU of its replicas that run; None where one of them is unknown."""
+        total = 0.0
+        for container in service.up:
+            usage = self.fresh(container, now_s, rounds)
+            if usage is None or usage.cpu_cores is None:
+                return None
+            total += usage.cpu_cores
+        return total
+
+
+EMPTY = Platform(services={})
+
+
+def resolve(
+    config: Config, inventory: Inventory, excluded: frozenset[str] = frozenset(), cpus: float | None = None
+) -> Platform:
+    """Sort the containers of `inventory` into managed services.
+
+    The file comes first, labels second. `excluded` are container ids that are never managed: guardian's own and the
+    proxy it talks through. `cpus` is the capacity that CPU budgets are shares of. Containers of `compose run`, completed
+    one-shots and Swarm tasks are never managed.
+    """
+    grouped: dict[ServiceKey, list[Container]] = {}
+    unmanaged: list[str] = []
+    problems: list[str] = []
+    phases = {phase.phase: phase for phase in config.phases}
+    listed = {name: phase.phase for phase in config.phases for name in phase.services}
+    by_label: dict[ServiceKey, int] = {}
+
+    for container in inventory.containers:
+        if container.id in excluded or container.oneoff:
+            continue
+        problems.extend(f"{container.name}: {problem}" for problem in container.labels.problems)
+        if container.swarm:
+            problems.append(f"{container.name}: a Swarm task; Swarm would start it again, so it is not managed")
+            continue
+        if container.completed:
+            continue
+        label = container.labels.phase
+        if container.service.name not in listed and (label is None or label not in phases):
+            if label is not None:
+                problems.append(f"{container.name}: label guardian.phase={label}: the file has no such phase")
+            if container.state.up:
+                unmanaged.append(container.name)
+            continue
+        grouped.setdefault(container.service, []).append(container)
+        if container.service.name not in listed and label is not None:
+            by_label[container.service] = min(label, by_label.get(container.service, label))
+
+    for name in listed:  # in the file, without a container
+        if not any(key.name == name for key in grouped):
+            project = "" if name in config.containers or not config.projects else config.projects[0]
+            grouped[ServiceKey(project, name)] = []
+
+    services = {}
+    for key, containers in grouped.items():
+        phase = listed.get(key.name) or by_label[key]
+        services[key] = _service(config, key, phase, tuple(sorted(containers, key=lambda c: (c.number, c.name))))
+    services = _with_dependencies(config, services)
+    services = _with_shares(config, services, cpus)
+    return Platform(
+        services=dict(sorted(services.items())),
+        containers={container.id: container for container in inventory.containers},
+        unmanaged=tuple(sorted(unmanaged)),
+        problems=tuple(sorted(set(problems))),
+        usage=inventory.usage,
+        read_s=inventory.at_s,
+        round_s=inventory.round_s,
+    )
+
+
+def _service(config: Config, key: ServiceKey, phase_number: int, containers: tuple[Container, ...]) -> Service:
+    phase = next(phase for phase in config.phases if phase.phase == phase_number)
+    override = config.services.get(key.name, ServiceConfig())
+    labels = [container.labels for container in containers]
+    priority = override.priority
+    if priority is None:
+        priority = max((label.priority for label in labels if label.priority is not None), default=0)
+    protect = override.protect
+    if protect is None:
+        protect = any(label.protect for label in labels)
+    timeout: float | None = override.stop_timeout
+    if timeout is None:
+        timeouts = (
+            label.stop_timeout_s if label.stop_timeout_s is not None else container.stop_timeout_s
+            for label, container in zip(labels, containers, strict=True)
+        )
+        timeout = max((ENGINE_STOP_TIMEOUT_S if value is None else value for value in timeouts), default=ENGINE_STOP_TIMEOUT_S)
+    return Service(
+        key=key,
+        phase=phase_number,
+        listed_phase=phase_number,
+        enforced=phase.mode is Mode.ENFORCE,
+        protected=phase.protected,
+        protect=protect,
+        priority=priority,
+        kill_never=override.kill == "never",
+        throttle=override.on_pressure == "throttle",
+        stop_timeout_s=timeout,
+        containers=containers,
+        memory_limit_bytes=_sum(override.limits.memory or container.memory_limit_bytes for container in containers),
+        cpu_limit_cores=_sum(override.limits.cpus or container.cpu_limit_cores for container in containers),
+        cpu_reservation_cores=override.reservations.cpus,
+        memory_share_bytes=_sum(
+            override.reservations.memory
+            or container.memory_reservation_bytes
+            or override.limits.memory
+            or container.memory_limit_bytes
+            for container in containers
+        ),
+        cpu_share_cores=_sum(
+            override.reservations.cpus or override.limits.cpus or container.cpu_limit_cores for container in containers
+        ),
+    )
+
+
+def _with_dependencies(config: Config, services: Mapping[ServiceKey, Service]) -> dict[ServiceKey, Service]:
+    """Resolve names to services of the same project, inherit phases along `requires`, and find who shields whom."""
+    owners = {container.id: key for key, service in services.items() for container in service.containers}
+    owners |= {container.name: key for key, service in services.items() for container in service.containers}
+    resolved: dict[ServiceKey, Service] = {}
+    for key, service in services.items():
+        depends = frozenset(_named(services, key, (name for c in service.containers for name in c.depends_on))) - {key}
+        shared = frozenset(owners[owner] for c in service.containers for owner in c.shares if owner in owners) - {key}
+        requires = frozenset(_named(services, key, config.services.get(key.name, ServiceConfig()).requires)) | shared
+        if config.dependencies == "inherit":
+            requires |= depends
+        resolved[key] = replace(service, requires=requires - {key}, depends_on=depends)
+
+    requirers = Platform(services=resolved).requirers
+    for key, service in resolved.items():
+        needed_by = [resolved[other] for other in sorted(requirers.get(key, frozenset()))]
+        shield = next((other.key for other in needed_by if other.protected or other.protect), None)
+        phase = min([service.phase, *(other.listed_phase for other in needed_by)])
+        resolved[key] = replace(service, phase=phase, shielded_by=shield)
+    return resolved
+
+
+def _named(services: Mapping[ServiceKey, Service], key: ServiceKey, names: Iterable[str]) -> Iterable[ServiceKey]:
+    """Services called so in the same project, else lone containers of that name."""
+    for name in names:
+        for candidate in (ServiceKey(key.project, name), ServiceKey("", name)):
+            if candidate in services:
+                yield candidate
+                break
+
+
+def _with_shares(config: Config, services: Mapping[ServiceKey, Service], cpus: float | None) -> dict[ServiceKey, Service]:
+    """Where neither reservation nor limit is set: the phase's own part of the budget, divided by its services."""
+    counts: dict[int, int] = {}
+    for service in services.values():
+        counts[service.listed_phase] = counts.get(service.listed_phase, 0) + 1
+    memory_before, cpu_before = 0.0, 0.0
+    parts: dict[int, tuple[float | None, float | None]] = {}
+    for phase in sorted(config.phases, key=lambda phase: phase.phase):
+        memory, cpu = phase.budget.memory, phase.budget.cpu
+        cores = None if cpu is None or (cpus is None and cpu.cores is None) else cpu.of(cpus or 0.0)
+        count = counts.get(phase.phase, 1)
+        parts[phase.phase] = (
+            None if memory is None else (memory - memory_before) / count,
+            None if cores is None else (cores - cpu_before) / count,
+        )
+        memory_before = memory_before if memory is None else float(memory)
+        cpu_before = cpu_before if cores is None else cores
+    return {
+        key: replace(
+            service,
+            memory_share_bytes=parts[service.listed_phase][0]
+            if service.memory_share_bytes is None
+            else service.memory_share_bytes,
+            cpu_share_cores=parts[service.listed_phase][1] if service.cpu_share_cores is None else service.cpu_share_cores,
+        )
+        for key, service in services.items()
+    }
+
+
+def _sum(values: Iterable[float | None]) -> int | None:
+    """The sum, or None where any is not set or there are none."""
+    total, some = 0.0, False
+    for value in values:
+        if value is None:
+            return None
+        total, some = total + value, True
+    return total if some else None  # type: ignore[return-value]
+
+
+def _closure(key: ServiceKey, direct: Mapping[ServiceKey, set[ServiceKey]]) -> frozenset[ServiceKey]:
+    seen: set[ServiceKey] = set()
+    waiting = list(direct.get(key, ()))
+    while waiting:
+        other = waiting.pop()
+        if other not in seen and other != key:
+            seen.add(other)
+            waiting.extend(direct.get(other, ()))
+    return frozenset(seen)
+
+
+def _topological(edges: Mapping[ServiceKey, frozenset[ServiceKey]]) -> list[ServiceKey]:
+    """Dependencies before their dependents, otherwise by name; iterative, so that no file is too deep for it."""
+    done: dict[ServiceKey, None] = {}
+    for root in sorted(edges):
+        stack: list[tuple[ServiceKey, bool]] = [(root, False)]
+        entered: set[ServiceKey] = set()
+        while stack:
+            key, expanded = stack.pop()
+            if key in done or (key in entered and not expanded):
+                continue
+            if expanded:
+                done[key] = None
+                continue
+            entered.add(key)
+            stack.append((key, True))
+            stack.extend(
+                (other, False) for other in sorted(edges.get(key, ()), reverse=True) if other not in done and other in edges
+            )
+    return list(done)

@@ -1,0 +1,283 @@
+"""What to stop, and what not to (design, section 5): deficits, plans and the reasons that hold them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from guardian.config.schema import Config
+from guardian.model import ActionKind, Assessment, Candidate, Deficit, HostReading, Level, ServiceKey, Signal, SignalStatus
+from guardian.policy.assess import CPU_SIGNALS, SHEDDING, SUPPORTING
+from guardian.policy.platform import Platform
+from guardian.policy.rank import USEFUL_BYTES, Ranked, Resource, sort, useful
+from guardian.policy.state import Flight, PolicyState
+
+KILL_BELOW_S = 1.0  # a grace shorter than this is a kill at once
+KILL_TAKES_S = 0.5  # how long a killed container's memory may take to come back, for the projection
+CPU_WINDOW_S = 10.0  # host CPU is a mean over this: relief shows only when it has passed
+CPU_WAITING_RATIO = 0.20  # PSI cpu some avg10: full use without waiting is a good use of the host
+BREAKER_S = 600.0
+
+
+def resource_of(signal: Signal) -> Resource:
+    return Resource.CPU if signal in CPU_SIGNALS else Resource.MEMORY
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one signal asks for. `held` says why nothing of it may be done now; empty: it may."""
+
+    signal: SignalStatus
+    deficit: Deficit
+    hard: bool  # the whole set at once, with short grace
+    picked: tuple[Ranked, ...] = ()
+    ranking: tuple[Candidate, ...] = ()
+    held: str = ""
+    possible: float = 0.0  # all relief that there is
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """Present use of every service, read at most a round ago."""
+
+    footprints: Mapping[ServiceKey, int | None] = field(default_factory=dict)
+    cores: Mapping[ServiceKey, float | None] = field(default_factory=dict)
+
+    def of(self, resource: Resource) -> Mapping[ServiceKey, float | None]:
+        return self.footprints if resource is Resource.MEMORY else self.cores
+
+
+def uses(platform: Platform, now_s: float) -> Uses:
+    return Uses(
+        {key: platform.footprint(service, now_s) for key, service in platform.services.items()},
+        {key: platform.cores(service, now_s) for key, service in platform.services.items()},
+    )
+
+
+def amount(status: SignalStatus) -> float | None:
+    """A signal's value in bytes or cores; what is known for sure where a part is unknown."""
+    value = status.floor if status.value is None else status.value
+    return None if value is None or status.capacity is None else value * status.capacity
+
+
+def hard_grace_s(full_in_s: float | None, hard_grace: float) -> float:
+    """Grace under hard memory: at most half of the time that is left; 0 is a kill (design, section 5)."""
+    grace = hard_grace if full_in_s is None else min(hard_grace, full_in_s / 2)
+    return grace if grace >= KILL_BELOW_S else 0.0
+
+
+def is_hard_now(status: SignalStatus, assessment: Assessment, config: Config) -> bool:
+    """A hard level on a reading that is itself hard, or that the fill rate makes so."""
+    if status.level is not Level.HARD or status.hard is None:
+        return False
+    value = status.floor if status.value is None else status.value
+    if value is None:
+        return False
+    filling = (
+        status.signal is Signal.MEMORY
+        and value >= status.recover
+        and assessment.full_in_s is not None
+        and assessment.full_in_s <= config.shedding.horizon
+    )
+    return value >= status.hard or filling
+
+
+def supported(assessment: Assessment, state: PolicyState) -> bool:
+    """Whether swap or memory pressure makes memory soft now."""
+    memory = assessment.signal(Signal.MEMORY)
+    if memory is None or memory.value is None or memory.value < memory.recover:
+        return False
+    return any(state.signals[signal].counting for signal in SUPPORTING if signal in state.signals)
+
+
+def present_relief(flight: Flight, platform: Platform, resource: Resource, now_s: float) -> float:
+    """What a stop in flight will still give back: its containers' use at this tick, else what was predicted."""
+    action = flight.action
+    predicted = (action.relief_bytes if resource is Resource.MEMORY else action.relief_cores) or 0.0
+    total = 0.0
+    for container_id in action.containers:
+        container = platform.containers.get(container_id)
+        listed_since = platform.read_s is not None and platform.read_s > flight.since_s
+        if listed_since and (container is None or not container.state.up):
+            continue  # gone: what it held is back
+        usage = None if container is None else platform.fresh(container, now_s)
+        value = None if usage is None else (usage.footprint_bytes if resource is Resource.MEMORY else usage.cpu_cores)
+        total += predicted / len(action.containers) if value is None else value
+    return total
+
+
+def pending_relief(state: PolicyState, platform: Platform, signal: Signal, now_s: float) -> float:
+    """Of all stops in flight, of what observe mode only pretends to have stopped, and of CPU not yet out of the mean."""
+    resource = resource_of(signal)
+    total = sum(
+        present_relief(flight, platform, resource, now_s) for flight in state.flights if flight.action.kind is ActionKind.SHED
+    )
+    for virtual in state.virtual:
+        service = platform.services.get(virtual.service)
+        if service is None or not service.up:
+            continue
+        now = platform.footprint(service, now_s, 2) if resource is Resource.MEMORY else platform.cores(service, now_s, 2)
+        predicted = virtual.relief_bytes if resource is Resource.MEMORY else virtual.relief_cores
+        total += (predicted or 0.0) if now is None else now
+    if signal is Signal.CPU:
+        total += sum(landing.action.relief_cores or 0.0 for landing in state.landings if now_s - landing.gone_s < CPU_WINDOW_S)
+    return total
+
+
+def deficits(
+    assessment: Assessment, platform: Platform, state: PolicyState, config: Config, now_s: float
+) -> tuple[Deficit, ...]:
+    """Of each shedding signal that is soft or hard, and whose value is known: how much must be given back."""
+    found = []
+    for signal in SHEDDING:
+        status = assessment.signal(signal)
+        if status is None or status.capacity is None:
+            continue
+        used = amount(status)
+        by_support = signal is Signal.MEMORY and status.level is Level.OK and supported(assessment, state)
+        if used is None or (status.level is Level.OK and not by_support):
+            continue
+        if signal is Signal.MEMORY and is_hard_now(status, assessment, config) and assessment.fill_bytes_per_s:
+            stop_takes = max(hard_grace_s(assessment.full_in_s, config.shedding.hard_grace), KILL_TAKES_S)
+            used = max(used, used + assessment.fill_bytes_per_s * stop_takes)
+        total = used - status.recover * status.capacity
+        if by_support:
+            total = max(total, float(USEFUL_BYTES))  # at least one useful victim
+        if total <= 0:
+            continue
+        found.append(
+            Deficit(
+                signal=signal,
+                level=Level.SOFT if by_support else status.level,
+                total=total,
+                pending=pending_relief(state, platform, signal, now_s),
+                value=status.value,
+                threshold=status.hard if status.level is Level.HARD and status.hard is not None else status.soft,
+            )
+        )
+    return tuple(found)
+
+
+def choose(
+    ranked: list[Ranked], need: float, uses_of: Mapping[ServiceKey, float | None], resource: Resource, last_resort: bool
+) -> tuple[tuple[Ranked, ...], dict[ServiceKey, str]]:
+    """The front of `ranked` that covers `need`, then without those of its lowest phase that the need can do without.
+
+    A victim of unknown relief ends the plan: what it brings is seen before anything more valuable goes. Those that are
+    not worth a stop are passed over; with `last_resort` they are taken where all useful ones together do not suffice.
+    Also returned: why each of the others was not picked.
+    """
+    picked: list[Ranked] = []
+    members: set[ServiceKey] = set()
+    total = 0.0
+    passed: dict[ServiceKey, str] = {}
+    for worth in (True, False) if last_resort else (True,):
+        for one in ranked:
+            key, relief = one.service.key, one.relief(resource)
+            if key in members:
+                continue
+            if useful(relief, need, resource) is not worth:
+                passed.setdefault(key, "unknown_use" if relief is None else "too_small")
+            elif picked and (total >= need or picked[-1].relief(resource) is None):
+                passed.setdefault(key, "not_needed")
+            elif worth or relief:
+                total += sum(uses_of.get(other) or 0.0 for other in one.group if other not in members)
+                members.update(one.group)
+                picked.append(one)
+                passed.pop(key, None)
+    if picked:
+        lowest = min(one.service.phase for one in picked)
+        for one in sorted((one for one in picked if one.service.phase == lowest), key=picked.index, reverse=True):
+            rest = [other for other in picked if other is not one]
+            if rest and covered(rest, uses_of) >= need:
+                picked = rest
+                passed[one.service.key] = "not_needed"
+    return tuple(picked), passed
+
+
+def covered(picked: Iterable[Ranked], uses_of: Mapping[ServiceKey, float | None]) -> float:
+    """The relief of all picked groups together, each service counted once; unknown counts nothing."""
+    members = {key for one in picked for key in one.group}
+    return sum(uses_of.get(key) or 0.0 for key in members)
+
+
+def plan(
+    status: SignalStatus,
+    deficit: Deficit,
+    found: list[Ranked],
+    assessment: Assessment,
+    host: HostReading | None,
+    platform: Platform,
+    state: PolicyState,
+    config: Config,
+    present: Uses,
+    now_s: float,
+) -> Plan:
+    """One signal's plan, held or not."""
+    resource = resource_of(status.signal)
+    hard = resource is Resource.MEMORY and is_hard_now(status, assessment, config)
+    barred = {one.service.key: why for one in found if (why := _barred(one, resource, hard, platform, state, config, now_s))}
+    ranked = sort([one for one in found if one.service.key not in barred], resource)
+    uses_of = present.of(resource)
+    need = deficit.open
+    picked, passed = choose(ranked, need, uses_of, resource, last_resort=hard) if need > 0 else ((), {})
+    ranking = tuple(one.candidate(rank, resource, passed.get(one.service.key, "")) for rank, one in enumerate(ranked, start=1))
+    ranking += tuple(one.candidate(0, resource, barred[one.service.key]) for one in found if one.service.key in barred)
+    return Plan(
+        signal=status,
+        deficit=deficit,
+        hard=hard,
+        picked=picked,
+        ranking=ranking,
+        held=_held(status, deficit, picked, hard, host, state, config, now_s),
+        possible=covered(ranked, uses_of),
+    )
+
+
+def _barred(
+    one: Ranked, resource: Resource, hard: bool, platform: Platform, state: PolicyState, config: Config, now_s: float
+) -> str:
+    """Why a possible victim is none for this plan."""
+    until = state.memo(one.service.key).override_until_s
+    if not hard and until is not None and now_s < until:
+        return "overridden"  # somebody wants it up: guardian yields, short of hard memory
+    if resource is Resource.CPU:
+        for key in one.group:
+            for container in platform.services[key].up:
+                if container.started_s is None or now_s - container.started_s < config.shedding.startup_grace:
+                    return "starting_up"
+    return ""
+
+
+def _held(
+    status: SignalStatus,
+    deficit: Deficit,
+    picked: tuple[Ranked, ...],
+    hard: bool,
+    host: HostReading | None,
+    state: PolicyState,
+    config: Config,
+    now_s: float,
+) -> str:
+    """Why a plan must wait, in one word; the first that applies."""
+    if deficit.open <= 0:
+        return "relief_pending"
+    if state.last_outcome_s is not None and (status.at_s is None or status.at_s <= state.last_outcome_s):
+        return "reading_not_newer"
+    if hard:
+        return "" if picked else "no_victim"
+    if any(flight.action.kind in (ActionKind.SHED, ActionKind.THROTTLE) for flight in state.flights):
+        return "in_flight"
+    if state.landings:
+        return "settling"
+    breaker = state.breakers.get(status.signal)
+    if breaker is not None and breaker.open_until_s is not None and now_s < breaker.open_until_s:
+        return "ineffective"
+    if sum(1 for at_s in state.soft_sheds_s if now_s - at_s < 3600.0) >= config.shedding.max_per_hour:
+        return "max_per_hour"
+    if status.signal is Signal.CPU and host is not None and host.psi_present:
+        if host.cpu_some_avg10_ratio is None:
+            return "waiting_unknown"
+        if host.cpu_some_avg10_ratio < CPU_WAITING_RATIO:
+            return "no_waiting"
+    return "" if picked else "no_useful_victim"
