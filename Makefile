@@ -1,0 +1,59 @@
+# `make` alone says what there is. Everything is made in .venv, .run and .cache; `make clean` removes them.
+.DEFAULT_GOAL := help
+.PHONY: help run test test-unit lint types fmt docs docs-check standin clean
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+LOCKS := requirements.txt requirements-build.txt pyproject.toml
+PYTEST ?= $(BIN)/pytest
+ARGS ?=
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: .venv/.run ## start the daemon: on Docker in observe mode, or on the simulated engine
+	@scripts/run.sh
+
+test: .venv/.dev ## everything: lint, types, import contracts, docs, all tests; needs root for its own Docker engine
+	@scripts/install-test-deps.sh
+	@$(MAKE) --no-print-directory lint types docs-check
+	@$(PYTEST) $(ARGS)
+
+test-unit: .venv/.dev ## what needs no engine, no root and no network
+	@$(PYTEST) tests/unit tests/property $(ARGS)
+
+lint: .venv/.dev ## style and the import contracts
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "run: make fmt" >&2; exit 1; }
+	@$(BIN)/lint-imports --no-logo >.cache/lint-imports.log 2>&1 || { cat .cache/lint-imports.log; exit 1; }
+
+types: .venv/.dev ## mypy, strict
+	@$(BIN)/mypy --no-error-summary
+
+fmt: .venv/.dev ## put the code into shape
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+docs: .venv/.dev ## write the generated references anew
+	@$(BIN)/python scripts/write_docs.py
+
+docs-check: .venv/.dev ## fail where a generated reference is not what the code says
+	@$(BIN)/python scripts/write_docs.py --check
+
+standin: ## build the image that config/compose.reference.yml needs
+	@scripts/standin-image.sh
+
+clean: ## remove what was made here
+	rm -rf .venv .run .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.run: $(LOCKS) scripts/setup.sh
+	@echo "setting up .venv" >&2
+	@scripts/setup.sh run
+	@touch $@
+
+.venv/.dev: $(LOCKS) requirements-dev.txt scripts/setup.sh
+	@echo "setting up .venv for tests" >&2
+	@scripts/setup.sh dev
+	@mkdir -p .cache
+	@touch $@ .venv/.run
