@@ -119,7 +119,6 @@ def _holds(assessment: Assessment, inputs: Inputs) -> tuple[str, ...]:
 def _absorb(
     inputs: Inputs,
     assessment: Assessment,
-    platform: Platform,
     state: PolicyState,
     config: Config,
     now_s: float,

@@ -1,0 +1,213 @@
+"""Carries actions out on worker threads: Action -> Outcome. The loop hands over and never waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from guardian.clock import Clock
+from guardian.engine.protocol import Engine
+from guardian.errors import EngineError, EngineTimeout
+from guardian.model import Action, ActionKind, Outcome, Result
+from guardian.telemetry import Telemetry
+
+WORKERS = 64
+_GOOD = (Result.DONE, Result.GONE)
+
+
+class Actor(Protocol):
+    """What the loop needs; the simulated engine has one for a virtual clock."""
+
+    def submit(self, actions: Sequence[Action]) -> None:
+        """Begin these; returns at once. An action waits for those that it names in `after`."""
+        ...
+
+    def outcomes(self) -> list[Outcome]:
+        """Those that have ended since the last call, oldest first."""
+        ...
+
+    @property
+    def in_flight(self) -> tuple[Action, ...]: ...
+
+    def close(self, timeout_s: float) -> None:
+        """Begin nothing new, and wait this long at most for what was begun."""
+        ...
+
+
+class _Run:
+    """One action under way: its containers are acted on side by side; the last to end makes the outcome."""
+
+    def __init__(self, action: Action, began_s: float) -> None:
+        self.action = action
+        self.began_s = began_s
+        self.lock = threading.Lock()
+        self.marked = False
+        self.results: dict[str, Result] = {}
+        self.details: list[str] = []
+
+
+class ThreadedActor:
+    """Acts on a real engine.
+
+    `before_send` is called on the worker thread just before the first call of an action: there the ledger commits that
+    it is sent. `wake` is called after each outcome, so that the next tick comes at once.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        telemetry: Telemetry,
+        before_send: Callable[[Action], None],
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._telemetry = telemetry
+        self._before_send = before_send
+        self._wake = wake
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="act")
+        self._lock = threading.Lock()
+        self._ended: list[Outcome] = []
+        self._running: dict[str, Action] = {}
+        self._waiting: dict[str, tuple[Action, set[str]]] = {}
+        self._idle = threading.Condition(self._lock)
+        self._closed = False
+
+    def submit(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if action.kind is ActionKind.HASTEN:
+                self._launch(action, self._hasten, action)
+                continue
+            with self._lock:
+                self._running[action.id] = action
+                before = {other for other in action.after if other in self._running}
+                if before:
+                    self._waiting[action.id] = (action, before)
+            if not before:
+                self._begin(action)
+
+    def outcomes(self) -> list[Outcome]:
+        with self._lock:
+            ended, self._ended = self._ended, []
+        return ended
+
+    @property
+    def in_flight(self) -> tuple[Action, ...]:
+        with self._lock:
+            return tuple(self._running.values())
+
+    def close(self, timeout_s: float) -> None:
+        ends_s = self._clock.monotonic() + timeout_s
+        with self._lock:
+            self._closed = True
+            for action_id in self._waiting:
+                self._running.pop(action_id, None)
+            self._waiting.clear()
+            while self._running and (left_s := ends_s - self._clock.monotonic()) > 0:
+                self._idle.wait(left_s)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _launch(self, action: Action, work: Callable[..., None], *arguments: object) -> bool:
+        """Give work to the pool; an exhausted host may refuse a thread, which is a failure like any other."""
+        try:
+            self._pool.submit(work, *arguments)
+        except RuntimeError as error:
+            if action.kind is not ActionKind.HASTEN and not self._closed:
+                self._end(action, Result.FAILED, self._clock.monotonic(), f"no thread could be started: {error}")
+            return False
+        return True
+
+    def _begin(self, action: Action) -> None:
+        run = _Run(action, self._clock.monotonic())
+        if not action.containers:
+            self._end(action, Result.GONE, run.began_s, "no container of it is there")
+            return
+        for container_id in action.containers:
+            if not self._launch(action, self._work, run, container_id):
+                break
+
+    def _work(self, run: _Run, container_id: str) -> None:
+        action = run.action
+        result, detail = Result.FAILED, ""
+        try:
+            with run.lock:
+                if not run.marked:
+                    run.marked = True
+                    self._before_send(action)
+                    if action.kind is ActionKind.SHED and action.crossed_s is not None:
+                        self._telemetry.reacted(max(0.0, self._clock.monotonic() - action.crossed_s))
+            result = self._call(action, container_id)
+        except EngineTimeout as error:
+            result, detail = Result.TIMED_OUT, str(error)
+        except EngineError as error:
+            detail = str(error)
+        except Exception as error:  # a bug must not leave an action in flight for ever
+            detail = f"{type(error).__name__}: {error}"
+        with run.lock:
+            run.results[container_id] = result
+            if detail:
+                run.details.append(detail)
+            last = len(run.results) == len(action.containers)
+        if last:
+            self._conclude(run)
+
+    def _call(self, action: Action, container_id: str) -> Result:
+        if action.kind is ActionKind.SHED:
+            return self._engine.stop(container_id, action.grace_s, action.deadline_s, kill=action.kill_after_grace)
+        if action.kind is ActionKind.RESTORE:
+            return self._engine.start(container_id, action.deadline_s)
+        return self._engine.set_cpu_quota(container_id, action.cores, action.deadline_s)
+
+    def _hasten(self, action: Action) -> None:
+        """Stop again with less grace. The stop in flight sees the end; this one reports nothing but failure to the log."""
+        for container_id in action.containers:
+            try:
+                self._engine.stop(container_id, action.grace_s, action.deadline_s, kill=True)
+            except EngineError:
+                continue  # the stop in flight has its own deadline and reports it
+
+    def _conclude(self, run: _Run) -> None:
+        results = run.results
+        failed = tuple(one for one in run.action.containers if results[one] not in _GOOD)
+        stopped = tuple(one for one in run.action.containers if results[one] is Result.DONE)
+        result = results[failed[0]] if failed else Result.DONE if stopped else Result.GONE
+        self._end(run.action, result, run.began_s, "; ".join(dict.fromkeys(run.details)), stopped, failed)
+
+    def _end(
+        self,
+        action: Action,
+        result: Result,
+        began_s: float,
+        detail: str = "",
+        stopped: tuple[str, ...] = (),
+        failed: tuple[str, ...] | None = None,
+    ) -> None:
+        now_s = self._clock.monotonic()
+        outcome = Outcome(
+            action=action,
+            result=result,
+            at_s=now_s,
+            at_wall_s=self._clock.wall(),
+            duration_s=now_s - began_s,
+            detail=detail,
+            stopped=stopped,
+            failed=action.containers if failed is None and result not in _GOOD else (failed or ()),
+        )
+        self._telemetry.acted(outcome)
+        ready = []
+        with self._lock:
+            if self._running.pop(action.id, None) is None:
+                return
+            self._ended.append(outcome)
+            for action_id, (waiting, before) in list(self._waiting.items()):
+                before.discard(action.id)
+                if not before and not self._closed:
+                    del self._waiting[action_id]
+                    ready.append(waiting)
+            self._idle.notify_all()
+        for waiting in ready:
+            self._begin(waiting)
+        self._wake()
