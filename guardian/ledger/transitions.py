@@ -1,0 +1,206 @@
+"""How one entry becomes the next: pure functions, Entry -> Entry. An impossible transition is a bug and raises LedgerError.
+
+The obligation lies with the single container: `stopped` means that guardian stopped it and owes a start; `sent_wall_s`
+without `stopped` means that the answer is outstanding, and reconciling with the engine will tell.
+
+        intend ──> INTENDED ──sent──> SENT ──settled──> SHED ──restoring──> RESTORING ──restored──> CLOSED
+                                       ^ (no answer)     ^ (the start failed) ┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from guardian.errors import LedgerError
+from guardian.ledger.entries import Closed, Entry, EntryContainer, EntryState, Means
+from guardian.model import Action, ActionKind, Container, Outcome, Result
+
+PATIENCE_S = 600.0
+"""How much longer than its deadline a stop may take that must never kill (`kill: never`): the engine still waits."""
+
+_UNANSWERED = (Result.TIMED_OUT, Result.FAILED)
+"""After these the engine may still carry the stop out: it does not end with the request."""
+
+
+def intend(action: Action, containers: Mapping[str, Container], now_wall_s: float) -> Entry:
+    """The entry of a SHED or THROTTLE that was decided. `containers` by id, as the deciding inventory shows them."""
+    if action.kind not in (ActionKind.SHED, ActionKind.THROTTLE):
+        raise LedgerError(f"action {action.id}: a {action.kind} owes nothing, so it has no ledger entry")
+    unknown = [container_id for container_id in action.containers if container_id not in containers]
+    if unknown or not action.containers:
+        raise LedgerError(f"action {action.id}: {action.service} has no container {', '.join(unknown) or 'to act on'}")
+    replicas = (containers[container_id] for container_id in action.containers)
+    return Entry(
+        id=action.id,
+        service=action.service,
+        phase=action.phase,
+        containers=tuple(
+            EntryContainer(id=one.id, name=one.name, number=one.number, restart_policy=one.restart_policy) for one in replicas
+        ),
+        reason=action.reason,
+        state=EntryState.INTENDED,
+        decided_wall_s=now_wall_s,
+        means=Means.THROTTLE if action.kind is ActionKind.THROTTLE else Means.API,
+        by=action.by,
+        stop_within_s=action.deadline_s + (0.0 if action.kill_after_grace else PATIENCE_S),
+        expected_relief_bytes=action.relief_bytes,
+        expected_relief_cores=action.relief_cores,
+        expected_bytes=action.expected_bytes,
+        expected_cores=action.expected_cores,
+    )
+
+
+def sent(entry: Entry, now_wall_s: float, means: Means | None = None) -> Entry:
+    """The call is made next. `means`: SIGNAL where the engine hangs and the processes are ended directly."""
+    _require(entry, "sent", EntryState.INTENDED)
+    return replace(
+        entry,
+        state=EntryState.SENT,
+        sent_wall_s=now_wall_s,
+        means=means or entry.means,
+        containers=tuple(replace(one, sent_wall_s=now_wall_s) for one in entry.containers),
+    )
+
+
+def supersede(entry: Entry, older: Sequence[Entry], now_wall_s: float) -> tuple[Entry, tuple[Entry, ...]]:
+    """Let a newly sent `entry` take over what `older` open entries of its service still owe, and close those.
+
+    So a service has one entry with all its obligations: a stop that was partial or had no answer, and is sent again,
+    does not lose the first call's effect. One whose start is under way is left alone.
+    """
+    _require(entry, "supersede", EntryState.SENT)
+    taken = [one for one in older if one.state in (EntryState.SENT, EntryState.SHED) and _same_kind(one, entry)]
+    containers = {one.id: one for one in entry.containers}
+    for old in taken:
+        for one in old.containers:
+            if not one.stopped and one.sent_wall_s is None:
+                continue
+            if one.id not in containers or old.returned_wall_s is None:
+                containers[one.id] = one  # with its first claim: an exit since then is guardian's doing
+    return (
+        replace(entry, containers=tuple(containers.values())),
+        tuple(close(one, Closed.SUPERSEDED, now_wall_s) for one in taken),
+    )
+
+
+def settled(entry: Entry, outcome: Outcome) -> Entry:
+    """The stop ended. Only what it stopped is owed; what had already stopped, or was refused, was not guardian's.
+
+    Without an answer (TIMED_OUT, FAILED) the stop may still happen: those replicas stay in doubt, and so the entry SENT.
+    """
+    if outcome.action.id != entry.id:
+        raise LedgerError(f"entry {entry.id}: cannot be settled by the outcome of action {outcome.action.id}")
+    if entry.state is EntryState.INTENDED:
+        if outcome.result is Result.DONE or outcome.stopped:
+            raise LedgerError(f"entry {entry.id}: its stop succeeded, and was never marked as sent")
+        return close(entry, Closed.NEVER_SENT, outcome.at_wall_s)
+    _require(entry, "settled", EntryState.SENT)
+    done = _done(entry, outcome)
+    unanswered = outcome.result in _UNANSWERED
+
+    def verdict(one: EntryContainer) -> EntryContainer:
+        if one.stopped or one.sent_wall_s is None:
+            return one
+        if one.id in done:
+            return replace(one, stopped=True)
+        earlier = entry.sent_wall_s is not None and one.sent_wall_s < entry.sent_wall_s
+        open_question = unanswered and (one.id in outcome.failed or not outcome.failed)
+        return one if earlier or open_question else replace(one, sent_wall_s=None)
+
+    entry = replace(entry, settled_wall_s=outcome.at_wall_s)
+    return conclude(_each(entry, verdict), Closed.FAILED, outcome.at_wall_s)
+
+
+def _done(entry: Entry, outcome: Outcome) -> frozenset[str]:
+    """Ids that this outcome says were stopped, or throttled."""
+    if outcome.result is Result.DONE and entry.means is Means.THROTTLE and not outcome.stopped:
+        return frozenset(outcome.action.containers) - frozenset(outcome.failed)
+    if outcome.result is Result.DONE and not outcome.stopped:
+        raise LedgerError(f"entry {entry.id}: the stop is said to be done, and no container is said to have stopped")
+    return frozenset(outcome.stopped)
+
+
+def measured(entry: Entry, relief_bytes: int) -> Entry:
+    """What the shed gave back, seen on the host."""
+    _require(entry, "measured", EntryState.SENT, EntryState.SHED, EntryState.RESTORING)
+    return replace(entry, measured_relief_bytes=relief_bytes)
+
+
+def restoring(entry: Entry, action: Action, now_wall_s: float) -> Entry:
+    """The start (RESTORE), or the lifting of a quota (UNTHROTTLE), is made next."""
+    _require(entry, "restoring", EntryState.SHED)
+    wanted = ActionKind.UNTHROTTLE if entry.means is Means.THROTTLE else ActionKind.RESTORE
+    if action.kind is not wanted or action.service != entry.service:
+        raise LedgerError(f"entry {entry.id} of {entry.service}: cannot be restored by a {action.kind} of {action.service}")
+    foreign = set(action.containers) - {one.id for one in entry.owed}
+    if foreign and wanted is ActionKind.RESTORE:
+        raise LedgerError(f"entry {entry.id}: guardian did not stop {', '.join(sorted(foreign))}, so it must not start them")
+    return replace(entry, state=EntryState.RESTORING, restore_id=action.id, restore_sent_wall_s=now_wall_s)
+
+
+def restored(entry: Entry, outcome: Outcome) -> Entry:
+    """The start ended: CLOSED if it worked, SHED again with what is still owed if not."""
+    _require(entry, "restored", EntryState.RESTORING)
+    action = outcome.action
+    if action.id != entry.restore_id:
+        raise LedgerError(f"entry {entry.id}: its start is action {entry.restore_id}, not {action.id}")
+    told = outcome.result is Result.DONE or bool(outcome.failed)
+    started = frozenset(action.containers) - frozenset(outcome.failed) if told else frozenset()
+    if entry.means is Means.THROTTLE and outcome.result is Result.DONE:
+        started = frozenset(one.id for one in entry.owed)  # the action names those that run now
+    return conclude(pay(entry, started), Closed.RESTORED, outcome.at_wall_s)
+
+
+def pay(entry: Entry, container_ids: Iterable[str]) -> Entry:
+    """Guardian no longer owes a start of these: they run, or somebody else has taken them over."""
+    ids = frozenset(container_ids)
+    return _each(entry, lambda one: replace(one, stopped=False, sent_wall_s=None) if one.id in ids else one)
+
+
+def conclude(entry: Entry, reason: Closed, now_wall_s: float) -> Entry:
+    """The state that follows from the containers: SHED while a start is owed, SENT while in doubt, else closed for `reason`."""
+    if entry.owed:
+        return replace(entry, state=EntryState.SHED)
+    if entry.in_doubt:
+        return replace(entry, state=EntryState.SENT)
+    return close(entry, reason, now_wall_s)
+
+
+def follow(entry: Entry, old_id: str, new: Container) -> Entry:
+    """The container was recreated under the same project, service and number.
+
+    The end of the old one stays recorded: any end of the new one then shows that somebody has started it.
+    """
+
+    def successor(one: EntryContainer) -> EntryContainer:
+        if one.id != old_id:
+            return one
+        ended_wall_s = entry.settled_wall_s if one.finished_wall_s is None else one.finished_wall_s
+        return replace(one, id=new.id, name=new.name, restart_policy=new.restart_policy, finished_wall_s=ended_wall_s)
+
+    if all(one.id != old_id for one in entry.containers):
+        raise LedgerError(f"entry {entry.id}: has no container {old_id} to follow")
+    return _each(entry, successor)
+
+
+def close(entry: Entry, reason: Closed, now_wall_s: float) -> Entry:
+    """Guardian owes nothing any more."""
+    if not entry.open:
+        raise LedgerError(f"entry {entry.id}: was closed already, as {entry.closed}")
+    return replace(entry, state=EntryState.CLOSED, closed=reason, closed_wall_s=now_wall_s)
+
+
+def _same_kind(one: Entry, other: Entry) -> bool:
+    """A lowered quota and a stop are owed apart from each other."""
+    return (one.means is Means.THROTTLE) == (other.means is Means.THROTTLE)
+
+
+def _each(entry: Entry, change: Callable[[EntryContainer], EntryContainer]) -> Entry:
+    return replace(entry, containers=tuple(change(one) for one in entry.containers))
+
+
+def _require(entry: Entry, transition: str, *states: EntryState) -> None:
+    if entry.state not in states:
+        allowed = " or ".join(states)
+        raise LedgerError(f"entry {entry.id} of {entry.service}: {transition} needs {allowed}, and it is {entry.state}")
