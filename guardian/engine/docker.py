@@ -178,6 +178,30 @@ class DockerEngine:
     def stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
         if kill and grace_s <= 0:
             return self.kill(container_id, deadline_s)
+        with self._changing(container_id):
+            return self._stop(container_id, grace_s, deadline_s, kill)
+
+    def kill(self, container_id: str, deadline_s: float) -> Result:
+        with self._changing(container_id):
+            return self._kill(container_id, deadline_s)
+
+    def start(self, container_id: str, deadline_s: float) -> Result:
+        with self._changing(container_id):
+            return self._start(container_id, deadline_s)
+
+    def set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
+        with self._changing(container_id):
+            return self._set_cpu_quota(container_id, cores, deadline_s)
+
+    @contextmanager
+    def _changing(self, container_id: str) -> Iterator[None]:
+        """What was remembered of it holds no more, however the call ends."""
+        try:
+            yield
+        finally:
+            self.invalidate([container_id])
+
+    def _stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool) -> Result:
         ends_s = self._clock.monotonic() + deadline_s
         # Half of what the deadline leaves beyond the grace is for our own kill, should the engine not get there.
         patience_s = min(grace_s, deadline_s) + max(0.0, deadline_s - grace_s) / 2 if kill else deadline_s
@@ -188,10 +212,10 @@ class DockerEngine:
         except EngineTimeout:
             if not self._up(container_id, min(_VERIFY_S, self._left_s(ends_s))):
                 return Result.DONE
-            return self.kill(container_id, self._left_s(ends_s)) if kill else Result.TIMED_OUT
+            return self._kill(container_id, self._left_s(ends_s)) if kill else Result.TIMED_OUT
         return self._ended(container_id, answer, ends_s)
 
-    def kill(self, container_id: str, deadline_s: float) -> Result:
+    def _kill(self, container_id: str, deadline_s: float) -> Result:
         ends_s = self._clock.monotonic() + deadline_s
         patience_s = deadline_s - min(_VERIFY_S, deadline_s / 4)
         try:
@@ -201,7 +225,7 @@ class DockerEngine:
             return Result.TIMED_OUT if up else Result.DONE
         return self._ended(container_id, answer, ends_s)
 
-    def start(self, container_id: str, deadline_s: float) -> Result:
+    def _start(self, container_id: str, deadline_s: float) -> Result:
         ends_s = self._clock.monotonic() + deadline_s
         patience_s = deadline_s - min(_VERIFY_S, deadline_s / 4)
         try:
@@ -216,7 +240,7 @@ class DockerEngine:
             return Result.GONE
         return Result.REFUSED
 
-    def set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
+    def _set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
         """A quota made by NanoCpus (`cpus` in Compose) can only be changed by NanoCpus, which cannot be lifted: then None
         means all cores of the host. Others are set by CpuQuota, without a period: one would refuse NanoCpus for ever.
         """

@@ -1,0 +1,155 @@
+"""Which engine is meant, and how a connection behaves when what answers is not a well-behaved Docker Engine."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from guardian.clock import SystemClock
+from guardian.config.schema import Config, EngineConfig, PhaseConfig
+from guardian.engine.connect import LOCAL_SOCKET, open_engine, resolve
+from guardian.engine.link import Link
+from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout
+from guardian.telemetry import NullTelemetry
+
+Reply = Callable[[str], tuple[int, str]]
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "resolved"),
+    [
+        ("auto", {}, LOCAL_SOCKET),
+        ("auto", {"DOCKER_HOST": ""}, LOCAL_SOCKET),
+        ("auto", {"DOCKER_HOST": "tcp://host:2375", "DOCKER_CONTEXT": "other"}, "tcp://host:2375"),
+        ("unix:///run/docker.sock", {"DOCKER_HOST": "tcp://host:2375"}, "unix:///run/docker.sock"),
+    ],
+)
+def test_the_engine_is_the_files_else_docker_hosts_else_the_local_one(
+    url: str, environment: dict[str, str], resolved: str
+) -> None:
+    """The engine is the file's, else DOCKER_HOST's, else the local one."""
+    assert resolve(url, environment) == resolved
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "source"),
+    [("docker.sock", {}, "engine.url"), ("auto", {"DOCKER_HOST": "ssh://me@host"}, "DOCKER_HOST")],
+)
+def test_an_engine_that_guardian_cannot_talk_to_is_told_with_where_it_was_written(
+    url: str, environment: dict[str, str], source: str
+) -> None:
+    """An engine that guardian cannot talk to is told, with where it was written."""
+    with pytest.raises(EngineError, match=f"{source}: .*write unix:///"):
+        resolve(url, environment)
+
+
+def test_certificates_that_are_missing_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Certificates that are missing are told, with what the folder needs."""
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    config = Config(version=1, phases=(PhaseConfig(phase=1),), engine=EngineConfig(url="tcp://127.0.0.1:1"))
+    with pytest.raises(EngineError, match=r"DOCKER_CERT_PATH: .*ca\.pem, cert\.pem and key\.pem"):
+        open_engine(config, SystemClock(), NullTelemetry())
+
+
+def test_opening_an_engine_makes_no_connection() -> None:
+    """Opening an engine makes no connection."""
+    config = Config(version=1, phases=(PhaseConfig(phase=1),), engine=EngineConfig(url="unix:///no/such/socket"))
+    open_engine(config, SystemClock(), NullTelemetry()).close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Reply], Link]]:
+    """Starts a server on a socket that answers a path as told, and gives a link to it."""
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
+        servers: list[socketserver.ThreadingUnixStreamServer] = []
+        links: list[Link] = []
+
+        def start(reply: Reply) -> Link:
+            path = Path(folder) / f"{len(servers)}.sock"
+
+            class Handler(BaseHTTPRequestHandler):
+                protocol_version = "HTTP/1.1"
+
+                def do_GET(self) -> None:
+                    status, text = reply(self.path)
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(text)))
+                    self.end_headers()
+                    self.wfile.write(text.encode())
+
+                def address_string(self) -> str:
+                    return "unix"
+
+                def log_message(self, *_: object) -> None: ...
+
+            server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            servers.append(server)
+            links.append(Link(f"unix://{path}", 2, SystemClock(), NullTelemetry()))
+            return links[-1]
+
+        yield start
+        for link in links:
+            link.close()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+def test_an_engine_that_comes_back_with_another_api_version_is_used_with_that(serve: Callable[[Reply], Link]) -> None:
+    """An engine that comes back with another API version is used with that."""
+    version = ["1.41"]
+
+    def reply(path: str) -> tuple[int, str]:
+        if path == "/version":
+            return 200, json.dumps({"ApiVersion": version[0]})
+        if path.startswith(f"/v{version[0]}/"):
+            return 200, json.dumps({"spoken": version[0]})
+        return 400, json.dumps({"message": f"client version is too old. Minimum supported API version is {version[0]}"})
+
+    link = serve(reply)
+    assert link.get("info", "/info", 2) == {"spoken": "1.41"}
+    version[0] = "1.52"
+    assert link.get("info", "/info", 2) == {"spoken": "1.52"}
+    assert link.api_version() == "1.52"
+
+
+def test_something_else_than_an_engine_is_told(serve: Callable[[Reply], Link]) -> None:
+    """Something else than an engine is told."""
+    with pytest.raises(EngineProtocolError, match="does not say which Docker API"):
+        serve(lambda _: (200, "<html>")).get("info", "/info", 2)
+
+
+def test_a_refusal_carries_the_engines_own_words(serve: Callable[[Reply], Link]) -> None:
+    """A refusal carries the engine's own words."""
+
+    def reply(path: str) -> tuple[int, str]:
+        return (200, '{"ApiVersion": "1.41"}') if path == "/version" else (500, '{"message": "the disk is full"}')
+
+    with pytest.raises(EngineRefused, match="the disk is full"):
+        serve(reply).get("info", "/info", 2)
+
+
+def test_an_answer_that_is_late_is_a_timeout(serve: Callable[[Reply], Link]) -> None:
+    """An answer that is late is a timeout, and the next call is made all the same."""
+    slow = threading.Event()
+
+    def reply(path: str) -> tuple[int, str]:
+        if path.endswith("/slow"):
+            slow.wait(5)
+        return 200, '{"ApiVersion": "1.41"}'
+
+    link = serve(reply)
+    with pytest.raises(EngineTimeout, match=r"did not answer within 0\.1s"):
+        link.get("info", "/slow", 0.1)
+    slow.set()
+    assert link.get("info", "/info", 2)
