@@ -5,6 +5,7 @@
 
 BIN := .venv/bin
 LOCKS := requirements.txt requirements-build.txt pyproject.toml
+REFERENCES := guardian.expose.reference
 PYTEST ?= $(BIN)/pytest
 ARGS ?=
 
@@ -35,10 +36,10 @@ fmt: .venv/.dev ## put the code into shape
 	@$(BIN)/ruff format --quiet .
 
 docs: .venv/.dev ## write the generated references anew
-	@$(BIN)/python scripts/write_docs.py
+	@for reference in $(REFERENCES); do $(BIN)/python -m $$reference --write || exit; done
 
 docs-check: .venv/.dev ## fail where a generated reference is not what the code says
-	@$(BIN)/python scripts/write_docs.py --check
+	@for reference in $(REFERENCES); do $(BIN)/python -m $$reference --check || exit; done
 
 standin: ## build the image that config/compose.reference.yml needs
 	@scripts/standin-image.sh

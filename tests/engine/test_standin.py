@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ class Running:
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([standin_program()], env=self._environment, stdout=log)
-        eventually(lambda: (folder / "socket").exists(), "it listens")
+        eventually(lambda: self.ask("ctl", "status").returncode == 0, "it answers")
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [standin_program(), *words]
@@ -70,7 +71,7 @@ def test_growth_keeps_its_rate_and_is_stamped_without_a_gap(standin: Callable[..
     eventually(lambda: one.status().held_bytes == 48 * MIB, "it has grown")
     stamps = read_stamps(one.log.read_text())
     assert [(stamp.from_bytes // MIB, stamp.to_bytes // MIB) for stamp in stamps] == [(0, 16), (16, 32), (32, 48)]
-    assert all(before.end_s == after.begin_s for before, after in zip(stamps, stamps[1:], strict=False))
+    assert all(before.end_s == after.begin_s for before, after in itertools.pairwise(stamps))
     assert stamps[-1].end_s - stamps[0].begin_s >= 1.49
 
 
