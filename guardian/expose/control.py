@@ -1,0 +1,229 @@
+"""The Unix socket for orders: the JSON API of the web side, and a way to change things. Whoever may write to it may give orders."""
+
+from __future__ import annotations
+
+import math
+import os
+import pwd
+import socket
+import stat
+import struct
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from guardian.errors import AlreadyRunning, GuardianError, UnreachableError, UsageError
+from guardian.expose.http import BoundedServer, Request, Response, json, not_allowed
+from guardian.expose.orders import NEEDS_SERVICES, Order, OrderKind, OrderReply, resolve
+from guardian.expose.snapshot import Snapshot
+from guardian.expose.status import history_row, status
+from guardian.ledger.entries import HistoryRow
+from guardian.model import ServiceKey
+
+MODE = 0o660
+MAX_HISTORY = 10_000
+STATUSES = {2: HTTPStatus.BAD_REQUEST, 69: HTTPStatus.SERVICE_UNAVAILABLE, 78: HTTPStatus.CONFLICT}  # by exit code
+
+SubmitOrder = Callable[[Order], OrderReply]
+"""Hand an order to the loop and wait for its answer: 5 s at most, then TimeoutError. May raise any GuardianError."""
+
+GetHistory = Callable[[int, float | None, ServiceKey | None], Sequence[HistoryRow]]
+"""`(limit, since_wall_s, service)` -> rows, newest first. May raise LedgerError."""
+
+
+class OrderBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What POST /api/v1/orders takes."""
+
+    order: OrderKind
+    services: tuple[str, ...] = ()
+    all: bool = False
+    for_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class ControlServer:
+    """Listens on the Unix socket `path`, mode 0660, and makes its directory where it is missing.
+
+    Raises AlreadyRunning if somebody listens there, and GuardianError if it cannot be had. A socket that nobody listens on is removed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        get_snapshot: Callable[[], Snapshot | None],
+        submit_order: SubmitOrder,
+        get_history: GetHistory,
+    ) -> None:
+        self._path = path
+        self._get_snapshot = get_snapshot
+        self._submit_order = submit_order
+        self._get_history = get_history
+        self._server = _UnixServer(str(path), self._answer, socket.AF_UNIX)
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _remove_stale(path)
+            self._server.server_bind()
+            path.chmod(MODE)  # before it listens: until then nobody can connect
+            self._server.server_activate()
+            self._identity = _identity(path)
+        except OSError as error:
+            self._server.server_close()
+            raise GuardianError(
+                f"web.control: {path}: {error.strerror or error}; use a path that guardian's user may write, of at most 107 bytes"
+            ) from None
+        except GuardianError:
+            self._server.server_close()
+            raise
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    def start(self) -> None:
+        self._server.start("control")
+
+    def close(self) -> None:
+        """Stop listening, cut every connection, and remove the socket if it is still ours. May be called twice."""
+        self._server.stop()
+        if _identity(self._path) == self._identity:
+            self._path.unlink(missing_ok=True)
+
+    # --- the API -----------------------------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> Response:
+        pages = {
+            "/api/v1/status": ("GET", self._status),
+            "/api/v1/history": ("GET", self._history),
+            "/api/v1/orders": ("POST", self._orders),
+        }
+        if request.path not in pages:
+            return json(HTTPStatus.NOT_FOUND, {"error": f"no such address; there are {', '.join(pages)}", "exit_code": 1})
+        method, page = pages[request.path]
+        if request.method != method:
+            return not_allowed(method)
+        try:
+            return page(request)
+        except TimeoutError:
+            return _error(UnreachableError("the daemon did not answer in time; the order may still be carried out"))
+        except GuardianError as error:
+            return _error(error)
+
+    def _status(self, _request: Request) -> Response:
+        snapshot = self._get_snapshot()
+        if snapshot is None:
+            raise UnreachableError("guardian is starting: no tick has ended yet")
+        return json(HTTPStatus.OK, status(snapshot))
+
+    def _history(self, request: Request) -> Response:
+        unknown = sorted(set(request.query) - {"limit", "since", "service"})
+        if unknown:
+            raise UsageError(f"{unknown[0]} is not known here; allowed are limit, since and service")
+        limit = _number(request, "limit", 100.0)
+        if limit is None or not 1 <= limit <= MAX_HISTORY or limit != int(limit):
+            raise UsageError(f"limit: expected a whole number from 1 to {MAX_HISTORY}")
+        service = service_filter(request.query["service"], self._known()) if "service" in request.query else None
+        rows = self._get_history(int(limit), _number(request, "since", None), service)
+        return json(HTTPStatus.OK, {"history": [history_row(row) for row in rows]})
+
+    def _orders(self, request: Request) -> Response:
+        try:
+            body = msgspec.json.decode(request.body, type=OrderBody)
+        except msgspec.DecodeError as error:  # ValidationError is one too
+            kinds = ", ".join(OrderKind)
+            raise UsageError(
+                f"{error}; expected a JSON object with order ({kinds}) and, as needed, services, all, for_s"
+            ) from None
+        reply = self._submit_order(self._order(body, request.peer))
+        answer = {"ok": reply.ok, "message": reply.message, "lines": reply.lines, "data": dict(reply.data)}
+        return json(HTTPStatus.OK if reply.ok else HTTPStatus.CONFLICT, answer)
+
+    def _order(self, body: OrderBody, by: str) -> Order:
+        kind = body.order
+        if body.all and (kind is not OrderKind.RESTORE or body.services):
+            raise UsageError("all goes with restore alone, and without services")
+        if body.for_s is not None and kind is not OrderKind.STANDBY:
+            raise UsageError("for_s goes with standby alone")
+        if kind in NEEDS_SERVICES and not body.services and not body.all:
+            raise UsageError(f"{kind} needs at least one service" + (", or all" if kind is OrderKind.RESTORE else ""))
+        if kind not in NEEDS_SERVICES and body.services:
+            raise UsageError(f"{kind} takes no services: it is about the whole host")
+        return Order(kind, resolve(body.services, self._known()), body.all, body.for_s, by)
+
+    def _known(self) -> set[ServiceKey]:
+        """Services that an order may be about: managed ones, and those that guardian owes something although they left the file."""
+        snapshot = self._get_snapshot()
+        if snapshot is None:
+            return set()
+        return {
+            *(one.key for one in snapshot.assessment.services),
+            *(entry.service for entry in snapshot.entries),
+            *snapshot.quarantined,
+            *snapshot.controls.pins,
+        }
+
+
+class _UnixServer(BoundedServer):
+    def peer(self, sock: socket.socket) -> str:
+        """The user's name, or `uid 1234` where it has none: the kernel vouches for it."""
+        _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return f"uid {uid}"
+
+
+def service_filter(name: str, known: set[ServiceKey]) -> ServiceKey:
+    """The service whose history is asked for. One that nobody knows any more may still have some, under its full name."""
+    project, slash, service = name.partition("/")
+    return ServiceKey(project, service) if slash else resolve([name], known)[0]
+
+
+def _number(request: Request, name: str, default: float | None) -> float | None:
+    if name not in request.query:
+        return default
+    try:
+        value = float(request.query[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{name}: expected a number, got {request.query[name]!r}")
+    return value
+
+
+def _error(error: GuardianError) -> Response:
+    """`exit_code` is what the command line ends with."""
+    return json(
+        STATUSES.get(error.exit_code, HTTPStatus.INTERNAL_SERVER_ERROR), {"error": str(error), "exit_code": error.exit_code}
+    )
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that a dead guardian left behind, and nothing else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise GuardianError(
+            f"web.control: {path}: there is something here that is no socket; move it away, or set another path"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except TimeoutError:
+            pass  # it listens, and is busy
+    raise AlreadyRunning(f"web.control: {path}: another guardian listens here; stop it, or set another web.control")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

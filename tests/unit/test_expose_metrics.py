@@ -1,0 +1,366 @@
+"""What a scrape shows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from support.snapshots import AT_WALL_S, MIB, MISSING, PROJECT, SHED, UNHEALTHY, snapshot
+
+from guardian import __version__
+from guardian.clock import VirtualClock
+from guardian.expose import reference
+from guardian.expose.catalog import CATALOG
+from guardian.expose.metrics import Metrics
+from guardian.expose.snapshot import Snapshot
+from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal
+from guardian.telemetry import Telemetry
+
+Key = tuple[str, frozenset[tuple[str, str]]]
+
+
+def scrape(metrics: Metrics) -> dict[Key, float]:
+    """Every sample of one scrape, by name and labels; a duplicate fails."""
+    found: dict[Key, float] = {}
+    for family in parse_text(metrics.exposition()[1].decode()):
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in found, f"{key} is there twice"
+            found[key] = sample.value
+    return found
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return scrape(metrics).get((name, frozenset(labels.items())))
+
+
+def showing(shown: Snapshot) -> Metrics:
+    metrics = Metrics(VirtualClock())
+    metrics.update(shown)
+    return metrics
+
+
+def outcome(kind: ActionKind, result: Result, reason: str = "memory", duration_s: float = 0.4) -> Outcome:
+    action = Action("id", kind, SHED, 5, ("c",), reason)
+    return Outcome(action, result, at_s=1.0, at_wall_s=2.0, duration_s=duration_s)
+
+
+def with_host(shown: Snapshot, change: Callable[[HostReading], HostReading]) -> Snapshot:
+    assert shown.sample.host is not None
+    return replace(shown, sample=Sample(change(shown.sample.host), shown.inventory))
+
+
+def exercise(telemetry: Telemetry) -> None:
+    """Report everything that can be reported, with every label value that there is."""
+    for operation in ("info", "list", "inspect", "stats", "stop", "kill", "start", "update", "events"):
+        for error in (None, "timeout", "refused", "unreachable", "protocol"):
+            telemetry.engine_request(operation, 0.02, error)
+    telemetry.event_stream_reconnected()
+    for source in ("host", "containers"):
+        telemetry.sampled(source, 0.002, ok=True)
+        telemetry.sampled(source, 0.002, ok=False)
+    telemetry.ticked(0.003, 0.001, 1.0)
+    for kind in ActionKind:
+        for result in Result:
+            telemetry.acted(outcome(kind, result))
+    telemetry.relief(100, 90)
+    telemetry.reacted(1.2)
+    for reason in ("pressure", "operator", "engine", "disk", "backoff", "room", "max_per_hour", "ineffective", "settling"):
+        telemetry.held(Held(ActionKind.RESTORE, reason))
+        telemetry.held(Held(ActionKind.SHED, reason))
+    telemetry.overridden("started")
+    telemetry.log_dropped(3)
+    telemetry.ledger_late()
+    telemetry.ledger_failed()
+    telemetry.config_reloaded(True, AT_WALL_S)
+    telemetry.notified("webhook", "done")
+
+
+def test_every_metric_of_the_catalog_is_exposed_once_there_is_something_to_show() -> None:
+    """Every metric of the catalog is exposed once there is something to show, and nothing else but the process's own."""
+    shown = snapshot()
+    phases = tuple(replace(use, storage_bytes=10**9) for use in shown.assessment.phases)
+    metrics = showing(replace(shown, assessment=replace(shown.assessment, phases=phases)))
+    exercise(metrics)
+    names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in scrape(metrics)}
+    assert {name for name in names if not name.startswith("process_")} == set(CATALOG)
+
+
+def test_the_reference_platform_has_fewer_than_1200_series() -> None:
+    """The reference platform has fewer than 1,200 series, whatever has happened."""
+    metrics = showing(snapshot())
+    exercise(metrics)
+    assert len(scrape(metrics)) < 1200
+
+
+def test_openmetrics_is_served_to_those_who_ask_for_it() -> None:
+    """OpenMetrics is served to those who ask for it, and is well formed."""
+    metrics = showing(snapshot())
+    exercise(metrics)
+    content_type, body = metrics.exposition("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert {"guardian_level", "guardian_actions"} <= {family.name for family in parse_openmetrics(body.decode())}
+
+
+def test_the_text_format_is_served_by_default() -> None:
+    """The text format is served by default."""
+    assert Metrics().exposition()[0].startswith("text/plain; version=0.0.4")
+
+
+def test_before_the_first_tick_only_what_is_known_is_shown() -> None:
+    """Before the first tick only what is known is shown: the version, and counters at zero."""
+    metrics = Metrics()
+    assert value(metrics, "guardian_build_info", version=__version__) == 1
+    assert value(metrics, "guardian_ledger_late_writes_total") == 0
+    assert value(metrics, "guardian_sample_failures_total", source="containers") == 0
+    assert not {name for name, _ in scrape(metrics)} & {"guardian_level", "guardian_engine_up", "guardian_tick_lag_seconds"}
+
+
+def test_the_mode_in_force_is_1_and_the_other_0() -> None:
+    """The mode in force is 1 and the other 0."""
+    metrics = showing(snapshot())
+    assert value(metrics, "guardian_mode", mode="enforce") == 1
+    assert value(metrics, "guardian_mode", mode="observe") == 0
+
+
+def test_every_reason_of_a_hold_is_shown_with_1_for_those_that_hold() -> None:
+    """Every reason of a hold is shown, with 1 for those that hold."""
+    metrics = showing(snapshot())
+    shown = {reason: value(metrics, "guardian_hold", reason=reason) for reason in ("pressure", "operator", "engine", "disk")}
+    assert shown == {"pressure": 1, "operator": 0, "engine": 0, "disk": 0}
+
+
+def test_signals_show_value_level_and_thresholds() -> None:
+    """Signals show value, level and thresholds; a signal without a hard mark has no hard threshold."""
+    metrics = showing(snapshot())
+    assert value(metrics, "guardian_signal_ratio", signal="memory") == 0.83
+    assert value(metrics, "guardian_signal_level", signal="memory") == 1
+    assert value(metrics, "guardian_threshold_ratio", signal="memory", level="hard") == 0.9
+    assert value(metrics, "guardian_threshold_ratio", signal="swap", level="soft") == 0.8
+    assert value(metrics, "guardian_threshold_ratio", signal="swap", level="hard") is None
+
+
+def test_an_unknown_signal_has_no_value_and_keeps_its_level() -> None:
+    """An unknown signal has no value, and keeps its level."""
+    shown = snapshot()
+    signals = tuple(replace(one, value=None) for one in shown.assessment.signals)
+    metrics = showing(replace(shown, assessment=replace(shown.assessment, signals=signals, deficits=())))
+    assert value(metrics, "guardian_signal_ratio", signal="memory") is None
+    assert value(metrics, "guardian_signal_level", signal="memory") == 1
+    assert value(metrics, "guardian_deficit_bytes") is None
+
+
+def test_an_unreadable_host_has_no_samples() -> None:
+    """An unreadable host has no samples: unknown is not zero."""
+    shown = snapshot()
+    unread = replace(shown, sample=Sample(None, shown.inventory))
+    metrics = showing(replace(unread, assessment=replace(shown.assessment, fill_bytes_per_s=None, full_in_s=None)))
+    names = {name for name, _ in scrape(metrics)}
+    assert not [name for name in names if name.startswith("guardian_host_")]
+    assert "guardian_memory_full_in_seconds" not in names
+    assert "guardian_memory_fill_bytes_per_second" not in names
+
+
+def test_a_kernel_without_psi_shows_no_pressure() -> None:
+    """A kernel without PSI shows no pressure."""
+
+    def without(host: HostReading) -> HostReading:
+        return HostReading(at_s=host.at_s, memory_total_bytes=host.memory_total_bytes)
+
+    assert "guardian_host_pressure_ratio" not in {name for name, _ in scrape(showing(with_host(snapshot(), without)))}
+
+
+def test_memory_that_is_not_filling_is_full_in_infinite_time() -> None:
+    """Memory that is known and not filling is full in infinite time."""
+    shown = snapshot()
+    metrics = showing(replace(shown, assessment=replace(shown.assessment, full_in_s=None, fill_bytes_per_s=None)))
+    assert value(metrics, "guardian_memory_full_in_seconds") == math.inf
+
+
+def test_the_deficit_is_less_pending_relief_and_zero_where_there_is_none() -> None:
+    """The deficit is less pending relief, and zero where there is none."""
+    metrics = showing(snapshot())
+    assert value(metrics, "guardian_deficit_bytes") == 330 * MIB
+    assert value(metrics, "guardian_pending_relief_bytes") == 200 * MIB
+    assert value(metrics, "guardian_deficit_cores") == 0
+
+
+def test_an_open_circuit_breaker_is_shown_for_its_signal() -> None:
+    """An open circuit breaker is shown for its signal."""
+    shown = snapshot()
+    metrics = showing(replace(shown, decision=replace(shown.decision, ineffective=(Signal.MEMORY,))))
+    assert value(metrics, "guardian_shedding_ineffective", signal="memory") == 1
+    assert value(metrics, "guardian_shedding_ineffective", signal="cpu") == 0
+
+
+def test_a_phase_whose_use_is_unknown_is_neither_over_nor_under_its_budget() -> None:
+    """A phase whose use is unknown is neither over nor under its budget."""
+    shown = snapshot()
+    phases = tuple(replace(use, memory_bytes=None, over=()) for use in shown.assessment.phases)
+    metrics = showing(replace(shown, assessment=replace(shown.assessment, phases=phases)))
+    assert value(metrics, "guardian_phase_over_budget", phase="5", resource="memory") is None
+    assert value(metrics, "guardian_phase_over_budget", phase="5", resource="cpu") == 0
+    assert value(metrics, "guardian_phase_memory_usage_bytes", phase="5") is None
+    assert value(metrics, "guardian_phase_memory_budget_bytes", phase="5") == 4000 * MIB
+
+
+def test_services_of_a_phase_are_counted_by_state() -> None:
+    """Services of a phase are counted by state, zeros included."""
+    metrics = showing(snapshot())
+    counts = {
+        state: value(metrics, "guardian_phase_services", phase="5", state=state)
+        for state in ("running", "unhealthy", "shed", "quarantined", "stopped", "missing")
+    }
+    assert counts == {"running": 4, "unhealthy": 0, "shed": 1, "quarantined": 1, "stopped": 0, "missing": 0}
+
+
+def labels_of(key: ServiceKey, phase: int) -> dict[str, str]:
+    return {"project": key.project, "service": key.name, "phase": str(phase)}
+
+
+def test_a_shed_service_says_so_and_since_when_and_has_no_use() -> None:
+    """A shed service says so, and since when, and has no use."""
+    metrics, labels = showing(snapshot()), labels_of(SHED, 5)
+    assert value(metrics, "guardian_service_shed", **labels) == 1
+    assert value(metrics, "guardian_service_shed_timestamp_seconds", **labels) == AT_WALL_S - 90
+    assert value(metrics, "guardian_service_up", **labels) == 0
+    assert value(metrics, "guardian_service_memory_footprint_bytes", **labels) is None
+
+
+def test_a_service_without_a_health_check_is_neither_healthy_nor_unhealthy() -> None:
+    """A service without a health check is neither healthy nor unhealthy."""
+    metrics = showing(snapshot())
+    assert value(metrics, "guardian_service_healthy", **labels_of(SHED, 5)) is None
+    assert value(metrics, "guardian_service_healthy", **labels_of(UNHEALTHY, 3)) == 0
+
+
+def test_service_info_names_each_container_and_a_missing_service_has_none() -> None:
+    """`guardian_service_info` names each container, and a missing service has none."""
+    names = [dict(labels) for name, labels in scrape(showing(snapshot())) if name == "guardian_service_info"]
+    assert {"project": PROJECT, "service": "kibana", "phase": "5", "name": f"{PROJECT}-kibana-1"} in names
+    assert MISSING.name not in {labels["service"] for labels in names}
+
+
+def test_series_of_a_removed_service_vanish() -> None:
+    """The series of a removed service vanish, its counters too."""
+    metrics = showing(snapshot())
+    before = {dict(labels).get("service") for _, labels in scrape(metrics)}
+    shown = snapshot()
+    left = tuple(one for one in shown.assessment.services if one.key != SHED)
+    metrics.update(replace(shown, assessment=replace(shown.assessment, services=left)))
+    after = {dict(labels).get("service") for _, labels in scrape(metrics)}
+    assert before - after == {SHED.name}
+
+
+@pytest.mark.parametrize("action", ["shed", "restore"])
+@pytest.mark.parametrize("result", ["done", "failed", "refused", "timed_out"])
+def test_counters_of_sheds_and_restores_are_at_zero_before_the_first(action: str, result: str) -> None:
+    """Counters of sheds and restores are at 0 before the first, so that an alert sees the first grow."""
+    metrics = showing(snapshot())
+    reason = "memory" if action == "shed" else "room"
+    assert value(metrics, "guardian_actions_total", action=action, phase="5", reason=reason, result=result) == 0
+
+
+def test_counters_for_platform_signals_are_there_once_the_signal_is() -> None:
+    """Counters for platform signals are there once the signal is, and not before."""
+    shown = snapshot()
+    without = tuple(one for one in shown.assessment.signals if one.signal is not Signal.PLATFORM_CPU)
+    metrics = showing(replace(shown, assessment=replace(shown.assessment, signals=without)))
+    labels = {"action": "shed", "phase": "3", "reason": "platform_cpu", "result": "failed"}
+    assert value(metrics, "guardian_actions_total", **labels) is None
+    metrics.update(shown)
+    assert value(metrics, "guardian_actions_total", **labels) == 0
+
+
+def test_actions_are_counted_by_result_and_timed() -> None:
+    """Actions are counted by result and timed; an observed one took no time."""
+    metrics = showing(snapshot())
+    metrics.acted(outcome(ActionKind.SHED, Result.DONE, duration_s=2.0))
+    metrics.acted(outcome(ActionKind.SHED, Result.TIMED_OUT, duration_s=15.0))
+    metrics.acted(outcome(ActionKind.SHED, Result.OBSERVED, duration_s=0.0))
+    labels = {"action": "shed", "phase": "5", "reason": "memory"}
+    assert value(metrics, "guardian_actions_total", **labels, result="done") == 1
+    assert value(metrics, "guardian_actions_total", **labels, result="timed_out") == 1
+    assert value(metrics, "guardian_actions_total", **labels, result="observed") == 1
+    assert value(metrics, "guardian_action_duration_seconds_count", action="shed") == 2
+    assert value(metrics, "guardian_action_duration_seconds_sum", action="shed") == 17.0
+
+
+def test_relief_is_counted_only_where_both_sides_are_known() -> None:
+    """Relief is counted only where both sides are known; one that got worse counts as none."""
+    metrics = Metrics()
+    metrics.relief(100, None)
+    metrics.relief(None, 50)
+    metrics.relief(200, 150)
+    metrics.relief(10, -5)
+    assert value(metrics, "guardian_relief_bytes_total", kind="predicted") == 210
+    assert value(metrics, "guardian_relief_bytes_total", kind="measured") == 150
+
+
+def test_a_failed_sample_keeps_the_time_of_the_last_good_one() -> None:
+    """A failed sample is counted, and keeps the time of the last good one."""
+    clock = VirtualClock()
+    metrics = Metrics(clock)
+    metrics.sampled("containers", 0.1, ok=True)
+    good_s = clock.wall()
+    clock.advance(30)
+    metrics.sampled("containers", 2.0, ok=False)
+    assert value(metrics, "guardian_sample_last_success_timestamp_seconds", source="containers") == good_s
+    assert value(metrics, "guardian_sample_failures_total", source="containers") == 1
+
+
+def test_a_failed_reload_keeps_the_time_of_the_last_good_one() -> None:
+    """A failed reload is shown, and keeps the time of the last good one."""
+    metrics = Metrics()
+    metrics.config_reloaded(True, 100.0)
+    metrics.config_reloaded(False, 200.0)
+    assert value(metrics, "guardian_config_last_reload_successful") == 0
+    assert value(metrics, "guardian_config_last_reload_success_timestamp_seconds") == 100.0
+
+
+def test_a_failed_engine_call_is_counted_by_reason_and_timed_like_the_others() -> None:
+    """A failed engine call is counted by reason, and timed like the others."""
+    metrics = Metrics()
+    metrics.engine_request("stop", 0.3)
+    metrics.engine_request("stop", 5.0, "timeout")
+    assert value(metrics, "guardian_engine_request_errors_total", operation="stop", reason="timeout") == 1
+    assert value(metrics, "guardian_engine_request_duration_seconds_count", operation="stop") == 2
+
+
+def test_two_sets_of_metrics_share_nothing() -> None:
+    """Two sets of metrics share nothing."""
+    one, other = Metrics(), Metrics()
+    one.ledger_late()
+    assert value(other, "guardian_ledger_late_writes_total") == 0
+
+
+def test_names_follow_the_conventions() -> None:
+    """Names follow the conventions: a counter, and nothing else, ends in `_total`; helps are sentences."""
+    for spec in CATALOG.values():
+        assert spec.name.endswith("_total") == (spec.kind == "counter"), spec.name
+        assert bool(spec.buckets) == (spec.kind == "histogram"), spec.name
+        assert spec.help.endswith("."), spec.name
+
+
+def test_the_reference_in_docs_is_what_the_code_says() -> None:
+    """The reference in docs is what the code says."""
+    assert reference.main(["--check"]) == 0
+
+
+def test_a_reference_that_differs_from_the_code_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reference that differs from the code is found, and writing it anew mends it."""
+    page = tmp_path / "metrics.md"
+    page.write_text("old")
+    monkeypatch.setattr(reference, "PATH", page)
+    assert reference.main(["--check"]) == 1
+    assert "--write" in capsys.readouterr().err
+    assert reference.main(["--write"]) == 0
+    assert reference.main(["--check"]) == 0
