@@ -51,6 +51,7 @@ class Inputs:
     controls: Controls = field(default_factory=Controls)
     standby: bool = False
     engine_ready: bool = True  # it answers, and the list of containers is complete
+    observe: bool = False  # decide as always; what comes of it is only pretended
 
 
 def refusal(service: Service | None, platform: Platform, pins: frozenset[ServiceKey]) -> str:
@@ -81,6 +82,8 @@ def decide(
 ) -> tuple[Decision, PolicyState]:
     """One tick's decision. `platform` is as last read; `assessment` was made of the same readings."""
     notes: list[str] = []
+    if not inputs.observe and state.virtual:
+        state = replace(state, virtual=())  # from here on it is real: none of these was stopped
     state = _absorb(inputs, assessment, state, config, now_s, notes)
     state = demand.remember(platform, state, now_s)
     state, settled = _settle(assessment, platform, state, config, now_s, notes)
@@ -572,7 +575,10 @@ def _restore(
     now_s: float,
 ) -> tuple[Decision, PolicyState]:
     """At most one start a tick, and none while anything is in flight or on its way up."""
-    found = restore.waiting(inputs.entries, state.virtual, platform)
+    owed = inputs.entries
+    if inputs.observe:  # what was stopped before guardian left enforce is started only by order
+        owed = tuple(entry for entry in owed if any(entry.service == service for service, _ in state.ordered))
+    found = restore.waiting(owed, state.virtual, platform)
     throttled = _throttled(inputs.entries, state, platform)
     if not found and not throttled:
         return decision, replace(state, ordered=())

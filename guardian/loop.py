@@ -1,0 +1,362 @@
+"""One tick: sense, assess, decide, act. Glue; the rules are in `policy`, what is owed in `ledger`, the effects in `act`."""
+
+from __future__ import annotations
+
+import math
+import queue
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
+from typing import Protocol
+
+from guardian import journal, memory
+from guardian.act import Actor
+from guardian.clock import Clock
+from guardian.config.schema import Config
+from guardian.expose.orders import Order, OrderReply
+from guardian.expose.snapshot import Snapshot
+from guardian.ledger import overrides as others
+from guardian.ledger.book import Ledger
+from guardian.ledger.entries import Controls
+from guardian.ledger.reconcile import Context, FindingKind, reconcile
+from guardian.model import (
+    Action,
+    ActionKind,
+    Assessment,
+    Decision,
+    EngineEvent,
+    EngineInfo,
+    HostReading,
+    Inventory,
+    Mode,
+    Outcome,
+    Result,
+    Sample,
+    ServiceKey,
+)
+from guardian.orders import Situation, answer
+from guardian.policy.assess import assess, cpu_capacity
+from guardian.policy.decide import Inputs, decide
+from guardian.policy.platform import EMPTY, Platform, resolve
+from guardian.policy.state import Memo, PolicyState
+from guardian.telemetry import Telemetry
+
+SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the last tick: the host slept
+ORDER_WAIT_S = 5.0
+_STARTS = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)
+
+
+def _replace(new: Controls, _: Controls) -> Controls:
+    return new
+
+
+class HostSource(Protocol):
+    def read(self) -> HostReading: ...
+
+
+class ContainerSource(Protocol):
+    """The newest inventory; never waits. `ready`: the engine answers and its list is complete."""
+
+    def current(self) -> Inventory | None: ...
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def engine(self) -> EngineInfo | None: ...
+
+    @property
+    def excluded(self) -> frozenset[str]: ...
+
+
+@dataclass(slots=True)
+class _Ordered:
+    order: Order
+    replied: queue.Queue[OrderReply]
+
+
+class Loop:
+    """State goes round by value; what comes from other threads waits in queues until the next tick."""
+
+    def __init__(
+        self,
+        config: Config,
+        mode: Mode,
+        host: HostSource,
+        containers: ContainerSource,
+        actor: Actor,
+        ledger: Ledger,
+        clock: Clock,
+        telemetry: Telemetry,
+        run_id: str,
+    ) -> None:
+        self.config = config  # swapped whole by a reload
+        self.mode = mode
+        self.config_pending: tuple[str, ...] = ()
+        self.snapshot: Snapshot | None = None
+        self._host = host
+        self._containers = containers
+        self._actor = actor
+        self._ledger = ledger
+        self._clock = clock
+        self._telemetry = telemetry
+        now_s, now_wall_s = clock.monotonic(), clock.wall()
+        longest = float(config.restoring.backoff.max)
+        memos = {key: memory.from_ledger(one, now_s, now_wall_s, longest) for key, one in ledger.memories.items()}
+        self._state = PolicyState(run_id=run_id, memos=memos)
+        self._platform: tuple[Config, Inventory | None, Platform] | None = None
+        self._reconciled_s: float | None = None
+        self._startup = True
+        self._pretended: list[Outcome] = []  # outcomes of observe mode, for the next tick
+        self._starting: dict[ServiceKey, Outcome] = {}  # restores that the engine has started and that are not up yet
+        self._rows = journal.Rows()
+        self._slept_s = clock.boottime() - now_s
+        self._lock = Lock()
+        self._orders: deque[_Ordered] = deque()
+        self._events: deque[EngineEvent] = deque(maxlen=10_000)
+        self._signalled: dict[str, str] = {}
+        self._gap: tuple[float, float] | None = None
+        self._ticks = 0
+
+    # --- from other threads -----------------------------------------------------------------------------------------
+
+    def submit_order(self, order: Order) -> OrderReply:
+        """Hand an order to the next tick and wait for its reply."""
+        waiting = _Ordered(order, queue.Queue(1))
+        with self._lock:
+            self._orders.append(waiting)
+        try:
+            return waiting.replied.get(timeout=ORDER_WAIT_S)
+        except queue.Empty:
+            return OrderReply(False, "the loop did not answer in time; see `guardian status`")
+
+    def take_events(self, events: tuple[EngineEvent, ...]) -> None:
+        self._events.extend(events)
+
+    def take_gap(self, from_wall_s: float, to_wall_s: float) -> None:
+        """The event stream was down in between: the engine may have restarted."""
+        with self._lock:
+            self._gap = (from_wall_s if self._gap is None else min(self._gap[0], from_wall_s), to_wall_s)
+
+    # --- the tick ---------------------------------------------------------------------------------------------------
+
+    def tick(self, interval_s: float = 1.0) -> Snapshot:
+        """Sense, assess, decide, act, publish. Raises nothing that a sensor, the engine or the ledger can cause."""
+        now_s, config = self._clock.monotonic(), self.config
+        sample = Sample(self._host.read(), self._containers.current())
+        platform = self._resolve(config, sample)
+        outcomes = self._take_outcomes()
+        overridden = self._reconcile(config, sample.inventory, platform)
+        self._classify_events(platform)
+        entries, controls = self._ledger.open_entries, self._ledger.controls
+        assessment, state = assess(
+            sample.host, platform, entries, controls.pins, self._state, config, now_s, interval_s, self._slept()
+        )
+        inputs = Inputs(
+            outcomes=outcomes,
+            overrides=overridden,
+            entries=entries,
+            controls=controls,
+            standby=self._standby(),
+            engine_ready=self._containers.ready and sample.inventory is not None,
+            observe=self.mode is Mode.OBSERVE,
+        )
+        inputs = self._take_orders(inputs, platform)
+        decision, after = decide(assessment, sample.host, platform, inputs, state, config, now_s)
+        self._settle(decision, after)
+        self._act(decision, assessment, platform)
+        self._report(decision, assessment)
+        self._state = after
+        return self._publish(sample, assessment, decision, after)
+
+    # --- its steps --------------------------------------------------------------------------------------------------
+
+    def _resolve(self, config: Config, sample: Sample) -> Platform:
+        """Sorting containers into services is pure: done again only when one of its inputs is another."""
+        inventory = sample.inventory
+        if inventory is None:
+            return EMPTY
+        known = self._platform
+        if known is not None and known[0] is config and known[1] is not None and known[1].containers is inventory.containers:
+            return replace(known[2], usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
+        platform = resolve(config, inventory, self._containers.excluded, cpu_capacity(config, sample.host))
+        if known is None or known[2].problems != platform.problems:
+            for problem in platform.problems:
+                journal.warn(problem)
+        self._platform = (config, inventory, platform)
+        return platform
+
+    def _take_outcomes(self) -> tuple[Outcome, ...]:
+        """Settle what has ended. A restore stays in the ledger as under way until the service is up."""
+        outcomes = (*self._actor.outcomes(), *self._pretended)
+        self._pretended = []
+        for outcome in outcomes:
+            journal.ended(outcome)
+            if outcome.action.kind is ActionKind.RESTORE and outcome.result is Result.DONE:
+                self._starting[outcome.action.service] = outcome
+            else:
+                self._ledger.settle(outcome, self._rows.of(outcome))
+        return outcomes
+
+    def _reconcile(self, config: Config, inventory: Inventory | None, platform: Platform) -> tuple[ServiceKey, ...]:
+        """Compare each new list with what is owed. Returned: shed services that somebody started."""
+        if inventory is None or not self._containers.ready or inventory.at_s == self._reconciled_s:
+            return ()
+        self._reconciled_s = inventory.at_s
+        read_wall_s = self._clock.wall() - (self._clock.monotonic() - inventory.at_s)
+        with self._lock:
+            gap = self._gap
+        context = Context(
+            startup=self._startup,
+            gap=gap,
+            in_flight=frozenset(action.id for action in self._actor.in_flight)
+            | frozenset(outcome.action.id for outcome in self._starting.values()),
+            listed={key: service.phase for key, service in platform.services.items()},
+            probation_s=float(config.restoring.probation),
+        )
+        findings = self._ledger.apply(reconcile(self._ledger.open_entries, inventory.containers, context, read_wall_s))
+        self._startup = False
+        for finding in findings:
+            journal.found(finding)
+            if finding.kind in (FindingKind.OVERRIDE_STARTED, FindingKind.OVERRIDE_STOPPED):
+                self._telemetry.overridden("started" if finding.kind is FindingKind.OVERRIDE_STARTED else "stopped")
+        return tuple(finding.service for finding in findings if finding.kind is FindingKind.OVERRIDE_STARTED)
+
+    def _classify_events(self, platform: Platform) -> None:
+        """Count what other people stopped. What they started shows in the next list, whole."""
+        context = Context(in_flight=frozenset(action.id for action in self._actor.in_flight))
+        managed = {container.id for service in platform.services.values() for container in service.containers}
+        while self._events:
+            event = self._events.popleft()
+            override = others.classify(event, self._ledger.open_entries, context, self._signalled)
+            self._signalled = dict(others.remember(event, self._signalled))
+            stopped = override is not None and override.kind is others.OverrideKind.STOPPED
+            if override is not None and stopped and event.container_id in managed and self._ledger.yield_to(override):
+                self._telemetry.overridden("stopped")
+
+    def _take_orders(self, inputs: Inputs, platform: Platform) -> Inputs:
+        """Answer what operators ordered since the last tick."""
+        with self._lock:
+            orders, self._orders = self._orders, deque()
+        for waiting in orders:
+            order = waiting.order
+            situation = Situation(
+                platform, inputs.entries, inputs.controls, self.mode, inputs.standby, inputs.engine_ready, self._clock.wall()
+            )
+            answered = answer(order, situation)
+            journal.ordered(order, answered.reply)
+            if answered.controls is not None:
+                row = journal.row_of_order(order, self._clock.wall())
+                self._ledger.change_controls(partial(_replace, answered.controls), row)
+                inputs = replace(inputs, controls=answered.controls, standby=self._standby())
+            for service in answered.forgotten:
+                self._ledger.forget(service, order.by)
+            inputs = replace(
+                inputs,
+                entries=self._ledger.open_entries if answered.forgotten else inputs.entries,
+                shed_orders=(*inputs.shed_orders, *((key, order.by or "operator") for key in answered.sheds)),
+                restore_orders=(*inputs.restore_orders, *((key, order.by or "operator") for key in answered.restores)),
+            )
+            waiting.replied.put(answered.reply)
+        return inputs
+
+    def _settle(self, decision: Decision, after: PolicyState) -> None:
+        """Book what sheds were seen to bring, restores that are up or fell, and what must outlive a restart."""
+        for settled in decision.settled:
+            if settled.signal is None or settled.signal.value.endswith("memory"):
+                measured = None if settled.measured is None else int(settled.measured)
+                self._telemetry.relief(settled.action.relief_bytes, measured)
+                if measured is not None:
+                    self._ledger.measured(settled.action.id, measured)
+            journal.settled(settled)
+        for service in decision.restored:
+            if (outcome := self._starting.pop(service, None)) is not None:
+                self._ledger.settle(outcome, self._rows.of(outcome))
+        for service in decision.fallen:
+            if (outcome := self._starting.pop(service, None)) is not None:
+                fallen = replace(
+                    outcome, result=Result.FAILED, failed=outcome.action.containers, stopped=(), detail="did not stay up"
+                )
+                self._ledger.settle(fallen, self._rows.of(fallen))
+        if after.rising is None and self._starting and not after.flights:
+            for outcome in self._starting.values():  # its entry was closed meanwhile
+                self._ledger.settle(outcome, self._rows.of(outcome))
+            self._starting.clear()
+        changed = [key for key, memo in after.memos.items() if self._state.memos.get(key, Memo()) is not memo]
+        if changed:
+            now_s, now_wall_s = self._clock.monotonic(), self._clock.wall()
+            self._ledger.remember(memory.to_ledger(key, after.memos[key], now_s, now_wall_s) for key in changed)
+
+    def _act(self, decision: Decision, assessment: Assessment, platform: Platform) -> None:
+        """Enter what will be owed, then hand over. In observe mode nothing leaves this process, save a restore by order."""
+        if not decision.actions:
+            return
+        self._rows.note(decision, assessment)
+        journal.decided(decision, assessment, self.mode)
+        real = [action for action in decision.actions if self.mode is Mode.ENFORCE or (action.kind in _STARTS and action.by)]
+        hard = any(action.hard for action in real)
+        self._ledger.intend(real, platform.containers, hard)
+        self._actor.submit(real)
+        self._pretended = [self._pretend(action) for action in decision.actions if action not in real]
+
+    def _pretend(self, action: Action) -> Outcome:
+        outcome = Outcome(action, Result.OBSERVED, self._clock.monotonic(), self._clock.wall(), 0.0)
+        self._telemetry.acted(outcome)
+        return outcome
+
+    def _report(self, decision: Decision, assessment: Assessment) -> None:
+        """One line for each change: a level, a decision not to act, a note."""
+        before = self.snapshot
+        if before is None or before.assessment.level is not assessment.level:
+            journal.level(assessment, None if before is None else before.assessment.level)
+        was_held: set[tuple[ActionKind, str, ServiceKey | None]] = (
+            set() if before is None else {(one.action, one.reason, one.service) for one in before.decision.held}
+        )
+        for held in decision.held:
+            if (held.action, held.reason, held.service) not in was_held:
+                self._telemetry.held(held)
+                journal.held(held)
+        for note in decision.notes:
+            journal.warn(note)
+        if decision.exhausted and (before is None or not before.decision.exhausted):
+            journal.exhausted(assessment)
+        if before is not None and before.mode is Mode.ENFORCE and self.mode is Mode.OBSERVE and self._ledger.open_entries:
+            journal.warn(
+                "left enforce while services are shed: `guardian restore --all` starts them, `guardian forget` lets them be"
+            )
+
+    def _publish(self, sample: Sample, assessment: Assessment, decision: Decision, after: PolicyState) -> Snapshot:
+        self._ticks += 1
+        now_s = assessment.at_s
+        self.snapshot = Snapshot(
+            at_s=now_s,
+            at_wall_s=self._clock.wall(),
+            mode=self.mode,
+            config=self.config,
+            sample=sample,
+            assessment=assessment,
+            decision=decision,
+            entries=self._ledger.open_entries,
+            quarantined=tuple(sorted(key for key, memo in after.memos.items() if memo.quarantined)),
+            controls=self._ledger.controls,
+            in_flight=tuple(
+                f"{flight.action.kind.value} {flight.action.service} for {now_s - flight.since_s:.0f} s"
+                for flight in after.flights
+            ),
+            engine_up=self._containers.ready,
+            engine=self._containers.engine,
+            config_pending=self.config_pending,
+            ticks=self._ticks,
+        )
+        return self.snapshot
+
+    def _standby(self) -> bool:
+        until = self._ledger.controls.standby_until_wall_s
+        return until is not None and (math.isinf(until) or self._clock.wall() < until)
+
+    def _slept(self) -> bool:
+        """Whether the host was suspended since the last tick."""
+        slept_s = self._clock.boottime() - self._clock.monotonic()
+        before, self._slept_s = self._slept_s, slept_s
+        return slept_s - before > SUSPEND_S

@@ -1,0 +1,144 @@
+"""What an operator's order comes to: checked against the platform and the ledger, answered, and handed to the next decision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from guardian.expose.orders import Order, OrderKind, OrderReply
+from guardian.ledger.entries import Controls, Entry, EntryState
+from guardian.model import Mode, ServiceKey
+from guardian.policy.decide import refusal
+from guardian.policy.platform import Platform
+from guardian.units import format_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What an order is judged by."""
+
+    platform: Platform
+    entries: tuple[Entry, ...]  # open ones
+    controls: Controls
+    mode: Mode
+    standby: bool
+    engine_ready: bool
+    now_wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply, and what is to be done about it."""
+
+    reply: OrderReply
+    controls: Controls | None = None  # new ones
+    sheds: tuple[ServiceKey, ...] = ()
+    restores: tuple[ServiceKey, ...] = ()
+    forgotten: tuple[ServiceKey, ...] = ()
+
+
+def answer(order: Order, now: Situation) -> Answer:
+    """Judge one order; every service of it gets a line."""
+    rule = _RULES.get(order.kind)
+    return Answer(OrderReply(False, f"{order.kind.value} is not an order for the loop")) if rule is None else rule(order, now)
+
+
+def _shed(order: Order, now: Situation) -> Answer:
+    if blocked := _blocked(now, "stops"):
+        return _refuse(blocked)
+    taken, lines = [], []
+    for key in order.services:
+        why = refusal(now.platform.services.get(key), now.platform, now.controls.pins)
+        lines.append(f"{key}: {why}" if why else f"{key}: is being stopped; `guardian restore {key.name}` starts it again")
+        if not why:
+            taken.append(key)
+    return Answer(_replied(len(taken), len(order.services), "being shed", lines), sheds=tuple(taken))
+
+
+def _restore(order: Order, now: Situation) -> Answer:
+    if blocked := _blocked(now, "starts", even_observing=True):
+        return _refuse(blocked)
+    shed = {entry.service for entry in now.entries if entry.state is EntryState.SHED and entry.returned_wall_s is None}
+    wanted = tuple(sorted(shed)) if order.all else order.services
+    if order.all and not wanted:
+        return Answer(OrderReply(True, "nothing is shed"))
+    taken = tuple(key for key in wanted if key in shed)
+    lines = [f"{key}: {'will be started' if key in shed else 'was not shed by guardian'}" for key in wanted]
+    return Answer(_replied(len(taken), len(wanted), "to be restored, one at a time", lines), restores=taken)
+
+
+def _forget(order: Order, now: Situation) -> Answer:
+    owed = {entry.service for entry in now.entries if entry.state in (EntryState.SHED, EntryState.SENT)}
+    taken = tuple(key for key in order.services if key in owed)
+    lines = [
+        f"{key}: {'forgotten; it stays as it is' if key in owed else 'was not shed by guardian'}" for key in order.services
+    ]
+    return Answer(_replied(len(taken), len(order.services), "forgotten", lines), forgotten=taken)
+
+
+def _pin(order: Order, now: Situation) -> Answer:
+    pins = now.controls.pins | frozenset(order.services)
+    lines = [f"{key}: pinned; it will not be shed" for key in order.services]
+    return Answer(OrderReply(True, f"{len(order.services)} pinned", tuple(lines)), replace(now.controls, pins=pins))
+
+
+def _unpin(order: Order, now: Situation) -> Answer:
+    pins = now.controls.pins - frozenset(order.services)
+    lines = [f"{key}: {'unpinned' if key in now.controls.pins else 'was not pinned'}" for key in order.services]
+    return Answer(OrderReply(True, f"{len(order.services)} unpinned", tuple(lines)), replace(now.controls, pins=pins))
+
+
+def _hold(order: Order, now: Situation) -> Answer:
+    return Answer(
+        OrderReply(True, "nothing will be started until `guardian release`"), replace(now.controls, hold=order.by or "operator")
+    )
+
+
+def _release(_: Order, now: Situation) -> Answer:
+    message = "released" if now.controls.hold else "there was no hold"
+    return Answer(OrderReply(True, message), replace(now.controls, hold=""))
+
+
+def _standby(order: Order, now: Situation) -> Answer:
+    if order.for_s is not None and order.for_s <= 0:
+        return Answer(
+            OrderReply(True, "standby is over" if now.standby else "there was no standby"),
+            replace(now.controls, standby_until_wall_s=None, standby_by=""),
+        )
+    until = math.inf if order.for_s is None else now.now_wall_s + order.for_s
+    how_long = "until `guardian standby --off`" if order.for_s is None else f"for {format_seconds(order.for_s)}"
+    return Answer(
+        OrderReply(True, f"nothing will be stopped or started {how_long}"),
+        replace(now.controls, standby_until_wall_s=until, standby_by=order.by or "operator"),
+    )
+
+
+_RULES: dict[OrderKind, Callable[[Order, Situation], Answer]] = {
+    OrderKind.SHED: _shed,
+    OrderKind.RESTORE: _restore,
+    OrderKind.FORGET: _forget,
+    OrderKind.PIN: _pin,
+    OrderKind.UNPIN: _unpin,
+    OrderKind.HOLD: _hold,
+    OrderKind.RELEASE: _release,
+    OrderKind.STANDBY: _standby,
+}
+
+
+def _blocked(now: Situation, what: str, even_observing: bool = False) -> str:
+    if now.standby:
+        return f"standby is on, so guardian {what} nothing: end it by `guardian standby --off`"
+    if not now.engine_ready:
+        return f"the engine does not answer, so guardian {what} nothing: try again once `guardian status` shows it up"
+    if now.mode is Mode.OBSERVE and not even_observing:
+        return f"the mode is observe, so guardian {what} nothing: set `mode: enforce`, or use docker"
+    return ""
+
+
+def _refuse(message: str) -> Answer:
+    return Answer(OrderReply(False, message))
+
+
+def _replied(done: int, asked: int, what: str, lines: list[str]) -> OrderReply:
+    return OrderReply(done == asked, f"{done} of {asked} {what}", tuple(lines))
