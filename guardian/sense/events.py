@@ -1,0 +1,131 @@
+"""Follows the engine's event stream on a thread of its own, over engine restarts and cut connections."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from guardian import logs
+from guardian.clock import Clock
+from guardian.engine.protocol import Engine, Scope
+from guardian.errors import EngineError
+from guardian.model import EngineEvent
+from guardian.telemetry import Telemetry
+
+FIRST_RETRY_S = 0.2
+LONGEST_RETRY_S = 5.0
+_STOP_S = 0.8
+_REPLAYED = 256  # the engine replays at most this many
+
+# After these the engine's list or inspect shows something else than before.
+_CHANGES = frozenset(
+    {"create", "start", "die", "stop", "kill", "oom", "restart", "pause", "unpause", "rename", "update", "destroy", "health_status"}
+)  # fmt: skip
+
+_log = logs.get("events")
+
+
+class EventWatcher:
+    """Hands on events as they come, and says which stretch of time may have gone unseen.
+
+    `on_events` is called with one or more events, `on_gap` with the wall times from which and until which the stream was
+    down, once it is up again: events of that time follow as far as the engine still has them (it replays few), so list
+    the containers then. Both are called on the watcher's thread.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        scope: Scope,
+        clock: Clock,
+        telemetry: Telemetry,
+        on_events: Callable[[tuple[EngineEvent, ...]], None],
+        on_gap: Callable[[float, float], None],
+    ) -> None:
+        self._engine = engine
+        self._scope = scope
+        self._clock = clock
+        self._telemetry = telemetry
+        self._on_events = on_events
+        self._on_gap = on_gap
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="events", daemon=True)
+        self._stream: Iterator[EngineEvent] | None = None
+        self._seen: deque[tuple[float, str, str]] = deque(maxlen=2 * _REPLAYED)
+        self._since_wall_s = 0.0
+
+    def start(self) -> None:
+        """Follow from now on. Once only."""
+        self._since_wall_s = self._clock.wall()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a second, even while the stream is silent or the engine hangs. Nothing is handed on afterwards."""
+        self._stopping.set()
+        self._close_stream()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_STOP_S)
+
+    def _follow(self) -> None:
+        retry_s = FIRST_RETRY_S
+        lost = False
+        while not self._stopping.is_set():
+            start_s = self._clock.monotonic()
+            try:
+                self._stream = self._engine.events(self._scope, self._since_wall_s)
+                if self._stopping.is_set():  # `stop` may have looked for a stream just before this one
+                    return
+                if lost:
+                    self._reconnected()
+                lost = False
+                self._hand_on(self._stream)
+            except EngineError as error:
+                if not lost and not self._stopping.is_set():
+                    _log.warning("event stream lost", error=str(error), reason=error.reason)
+            except Exception as error:
+                _log.error("event stream failed", error=repr(error), exc_info=True)
+            finally:
+                self._close_stream()
+            if not lost:
+                # The wall clock may have been set back since the last event: then that event lies in the future.
+                self._since_wall_s = min(self._since_wall_s, self._clock.wall())
+            lost = True
+            if self._clock.monotonic() - start_s >= LONGEST_RETRY_S:
+                retry_s = FIRST_RETRY_S  # it held for a while: this is a new failure
+            self._stopping.wait(retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    def _reconnected(self) -> None:
+        self._telemetry.event_stream_reconnected()
+        now_wall_s = self._clock.wall()
+        _log.info("event stream back", from_wall_s=self._since_wall_s, to_wall_s=now_wall_s)
+        self._call(self._on_gap, self._since_wall_s, now_wall_s)
+
+    def _hand_on(self, stream: Iterator[EngineEvent]) -> None:
+        for event in stream:
+            if self._stopping.is_set():
+                return
+            self._since_wall_s = event.at_wall_s
+            key = (event.at_wall_s, event.container_id, event.action)
+            if key in self._seen:  # `since` includes its own moment
+                continue
+            self._seen.append(key)
+            if event.action.partition(":")[0] in _CHANGES:  # "health_status: healthy"
+                self._engine.invalidate((event.container_id,))
+            self._call(self._on_events, (event,))
+
+    def _call(self, handler: Callable[..., None], *arguments: object) -> None:
+        """A handler's mistake must not end the watch."""
+        try:
+            handler(*arguments)
+        except Exception:
+            _log.exception("an event could not be handled")
+
+    def _close_stream(self) -> None:
+        """End a read that the thread may wait in, where the stream has a `close`; a generator that runs cannot be closed."""
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            with suppress(ValueError, OSError):
+                close()
