@@ -112,6 +112,8 @@ class BoundedServer(socketserver.TCPServer):
         """Accept no more and cut every connection. May be called twice, and before `start`."""
         self._closing = True
         if self._thread is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for connections
             self.shutdown()
             self._thread.join()
             self._thread = None
@@ -159,6 +161,10 @@ class BoundedServer(socketserver.TCPServer):
     def _forget(self, connection: _Connection) -> None:
         with self._lock:
             self._connections.pop(id(connection), None)
+        with contextlib.suppress(OSError):
+            # What is left unread would make the kernel reset the connection, and the other side lose its answer.
+            connection.sock.setblocking(False)
+            connection.sock.recv(MAX_BODY_BYTES)
         self.shutdown_request(connection.sock)
         self._slots.release()
 
@@ -222,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             response = self._answer()
         except _HeadTooLarge:
-            self.command, self.request_version = "", "HTTP/1.1"
+            self.command = self.requestline = ""
             response = text(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is larger than {MAX_HEAD_BYTES} bytes")
         self._state.waiting_since_s = time.monotonic()
         self._send(response)
@@ -250,6 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
             return text(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong; the log says what")
 
     def _send(self, response: Response) -> None:
+        self.request_version = self.protocol_version  # the base class leaves the headers out where it could not read one
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
