@@ -1,0 +1,150 @@
+"""The newest that is known of the containers: lists and events from the engine, use from cgroup files where they can be read.
+
+The engine is asked on a job of its own (`refresh`); the tick takes what there is (`current`) and reads the cgroup files.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from guardian import logs
+from guardian.clock import Clock
+from guardian.engine.protocol import Engine, RawStats
+from guardian.errors import EngineError
+from guardian.model import EngineInfo, Inventory, Usage
+from guardian.sense.cgroups import CgroupReader
+from guardian.sense.containers import ContainerSensor
+from guardian.sense.selves import own_ids
+
+CPU_WINDOW_S = 10.0  # a container's CPU is a mean like the host's, so that the two can be compared
+CPU_FIRST_S = 0.9  # … and unknown below this
+
+_log = logs.get("containers")
+
+
+class Feed:
+    """`refresh` is for the engine's job, `current` for the tick; the rest may be called from any thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sensor: ContainerSensor,
+        cgroups: CgroupReader | None,
+        clock: Clock,
+        url: str = "",
+        want_list: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`cgroups` None: use comes from the engine alone. `want_list` asks for a `refresh` soon."""
+        self._engine = engine
+        self._sensor = sensor
+        self._cgroups = cgroups
+        self._clock = clock
+        self._url = url
+        self._want_list = want_list
+        self._listed: Inventory | None = None
+        self._followed: Inventory | None = None
+        self._means: dict[str, CpuMean] = {}
+        self._trusted: frozenset[str] = frozenset()
+        self._info: EngineInfo | None = None
+        self._excluded: frozenset[str] = frozenset()
+        self._up: bool | None = None
+        self._distrusted_s: float | None = None
+
+    def refresh(self, round_s: float) -> None:
+        """One round with the engine: the list, and the use of what no cgroup file tells. A failure leaves what was known."""
+        began_s = self._clock.monotonic()
+        try:
+            if self._info is None or not self._up:
+                self._info = self._engine.info()
+            inventory = self._sensor.refresh(round_s, self._trusted)
+        except EngineError as error:
+            if self._up is not False:
+                _log.error("the engine does not answer", error=str(error), reason=error.reason)
+            self._up = False
+            return
+        if self._up is False:
+            _log.warning("the engine answers again")
+        if inventory.containers != (self._listed.containers if self._listed else None):
+            self._excluded = own_ids(inventory.containers, self._url)
+        self._listed = inventory
+        if self._distrusted_s is not None and began_s >= self._distrusted_s:
+            self._distrusted_s = None
+        self._up = True
+
+    def distrust(self) -> None:
+        """Events were missed: nothing is ready before a list that was begun after now."""
+        self._distrusted_s = self._clock.monotonic()
+        self._want_list()
+
+    def current(self) -> Inventory | None:
+        """The newest list with the newest use. Reads cgroup files, and never waits for the engine."""
+        inventory = self._listed
+        if inventory is None or self._cgroups is None:
+            return inventory
+        if inventory is not self._followed:
+            self._follow(self._cgroups, inventory)
+        readings = self._cgroups.read()
+        usage = dict(inventory.usage)
+        for id_, stats in readings.stats.items():
+            mean = self._means.setdefault(id_, CpuMean())
+            usage[id_] = Usage(
+                at_s=stats.at_s,
+                working_set_bytes=stats.working_set_bytes,
+                footprint_bytes=stats.footprint_bytes,
+                cpu_cores=mean.add(stats.at_s, stats.cpu_total_s),
+                oom_kills=stats.oom_kills,
+                pids=stats.pids,
+            )
+        if readings.gone:
+            self._want_list()
+        return replace(inventory, usage=usage)
+
+    @property
+    def ready(self) -> bool:
+        """The engine answers, and the list is complete."""
+        return self._up is True and self._distrusted_s is None
+
+    @property
+    def engine(self) -> EngineInfo | None:
+        return self._info
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        return self._excluded
+
+    def _follow(self, cgroups: CgroupReader, inventory: Inventory) -> None:
+        """Open the files of what is new, and compare each container once with what the engine says of it."""
+        known = self._followed.containers if self._followed else None
+        self._followed = inventory
+        if inventory.containers is not known:
+            cgroups.follow(inventory.containers)
+        for id_ in cgroups.unchecked:
+            said = inventory.usage.get(id_)
+            if said is not None and said.at_s >= inventory.at_s:
+                cgroups.check(id_, RawStats(said.at_s, said.working_set_bytes, said.footprint_bytes))
+        self._trusted = cgroups.covered - cgroups.unchecked
+        for gone in self._means.keys() - cgroups.covered:
+            del self._means[gone]
+
+
+class CpuMean:
+    """Cores in use, as the mean over the newest 10 s of readings."""
+
+    def __init__(self) -> None:
+        self._readings: deque[tuple[float, float]] = deque()
+
+    def add(self, at_s: float, total_s: float | None) -> float | None:
+        """None before a second of readings is there, and after a counter that went back (a restart)."""
+        if total_s is None:
+            return None
+        readings = self._readings
+        if readings and total_s < readings[-1][1]:
+            readings.clear()
+        if not readings or at_s - readings[-1][0] >= CPU_FIRST_S:
+            readings.append((at_s, total_s))
+        while len(readings) > 2 and at_s - readings[1][0] >= CPU_WINDOW_S:
+            readings.popleft()
+        first_s, first_total_s = readings[0]
+        return None if at_s - first_s < CPU_FIRST_S else (total_s - first_total_s) / (at_s - first_s)
