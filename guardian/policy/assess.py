@@ -182,7 +182,7 @@ def _young_cores(platform: Platform, grace_s: float, now_s: float) -> float | No
         return None
     total = 0.0
     for service in platform.services.values():
-        for container in service.up:
+        for container in service.holding:
             if container.started_s is not None and now_s - container.started_s >= grace_s:
                 continue
             usage = platform.fresh(container, now_s, rounds=2)
@@ -207,7 +207,7 @@ def _platform_sum(platform: Platform, now_s: float, field: str) -> tuple[float |
     known, complete = 0.0, True
     oldest: float | None = None
     for service in platform.services.values():
-        for container in service.up:
+        for container in service.holding:
             usage = platform.fresh(container, now_s, rounds=2)
             value = None if usage is None else getattr(usage, field)
             if usage is None or value is None:
@@ -261,7 +261,7 @@ def _status(
     service: Service, entry: Entry | None, quarantined: bool, pinned: bool, platform: Platform, now_s: float
 ) -> ServiceStatus:
     up = service.up
-    usages = [platform.fresh(container, now_s, rounds=2) for container in up]
+    usages = [platform.fresh(container, now_s, rounds=2) for container in service.holding]
     health = {container.health for container in up}
     unhealthy = Health.UNHEALTHY in health
     healthy = False if unhealthy else (True if health == {Health.HEALTHY} else None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from guardian.config.schema import Config, ServiceConfig
-from guardian.model import Container, Inventory, Mode, ServiceKey, Usage
+from guardian.model import Container, ContainerState, Inventory, Mode, ServiceKey, Usage
 
 ENGINE_STOP_TIMEOUT_S = 10.0  # Docker's own default
 
@@ -39,6 +39,11 @@ class Service:
     @property
     def up(self) -> tuple[Container, ...]:
         return tuple(container for container in self.containers if container.state.up)
+
+    @property
+    def holding(self) -> tuple[Container, ...]:
+        """Those of them with processes: one that waits to be restarted by the engine has ended, and holds nothing."""
+        return tuple(container for container in self.up if container.state is not ContainerState.RESTARTING)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Platform:
     def footprint(self, service: Service, now_s: float, rounds: float = 1.0) -> int | None:
         """Of its replicas that run, in bytes; None where one of them is unknown."""
         total = 0
-        for container in service.up:
+        for container in service.holding:
             usage = self.fresh(container, now_s, rounds)
             if usage is None or usage.footprint_bytes is None:
                 return None
@@ -88,7 +93,7 @@ class Platform:
     def cores(self, service: Service, now_s: float, rounds: float = 1.0) -> float | None:
         """CPU of its replicas that run; None where one of them is unknown."""
         total = 0.0
-        for container in service.up:
+        for container in service.holding:
             usage = self.fresh(container, now_s, rounds)
             if usage is None or usage.cpu_cores is None:
                 return None

@@ -76,6 +76,8 @@ class Feed:
     def distrust(self) -> None:
         """Events were missed: nothing is ready before a list that was begun after now."""
         self._distrusted_s = self._clock.monotonic()
+        if self._listed is not None:
+            self._engine.invalidate([container.id for container in self._listed.containers])
         self._want_list()
 
     def current(self) -> Inventory | None:

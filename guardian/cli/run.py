@@ -1,0 +1,66 @@
+"""`guardian run`: the daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/guardian/guardian.yaml"),
+    show_default=True,
+    help="The file.",
+)
+@click.option("--mode", type=click.Choice(["observe", "enforce"]), help="Override `mode`.")
+@click.option("--engine", "engine_url", help="Override `engine.url`: auto, unix:///…, tcp://… or simulated.")
+@click.option(
+    "--scenario", default="", help="With --engine simulated: a scenario file, or the name of one that comes with guardian."
+)
+@click.option("--state-dir", help="Override `state_dir`.")
+@click.option("--listen", help="Override `web.listen`, as HOST:PORT.")
+@click.option("--control", help="Override `web.control`: the socket for orders.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Override `log.level`.")
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="Override `log.format`.")
+def run(
+    config_path: Path,
+    mode: str | None,
+    engine_url: str | None,
+    scenario: str,
+    state_dir: str | None,
+    listen: str | None,
+    control: str | None,
+    log_level: str | None,
+    log_format: str | None,
+) -> None:
+    r"""Run the daemon in the foreground until SIGTERM or Ctrl-C. SIGHUP reloads the file.
+
+    \b
+    Examples:
+      guardian run --config /etc/guardian/guardian.yaml
+      guardian run --config config/guardian.yaml --engine simulated --scenario overload --mode enforce --state-dir .run \
+                   --control .run/control.sock
+    """
+    from guardian.config.load import load
+    from guardian.daemon import Daemon, Options
+
+    given = {
+        "mode": mode,
+        "engine.url": engine_url,
+        "state_dir": state_dir,
+        "web.listen": listen,
+        "web.control": control,
+        "log.level": log_level,
+        "log.format": log_format,
+    }
+    flags: dict[str, object] = {path: value for path, value in given.items() if value is not None}
+    if scenario and engine_url != "simulated":
+        raise click.UsageError("--scenario goes with --engine simulated")
+    import os
+
+    config = load(config_path, os.environ, flags)
+    raise SystemExit(Daemon(Options(config_path, flags, scenario), config).run())

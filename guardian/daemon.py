@@ -1,0 +1,317 @@
+"""The daemon: wires the parts together, runs the jobs, takes signals, and ends in order."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from guardian import __version__, logs
+from guardian.act import ThreadedActor
+from guardian.clock import SystemClock
+from guardian.config.schema import Config
+from guardian.engine.connect import open_engine, resolve
+from guardian.engine.protocol import Engine, Scope
+from guardian.errors import GuardianError
+from guardian.expose.control import ControlServer
+from guardian.expose.metrics import Metrics
+from guardian.expose.orders import Order, OrderKind, OrderReply
+from guardian.expose.web import WebServer
+from guardian.ledger.book import Ledger
+from guardian.ledger.lock import EngineLock, StateLock
+from guardian.ledger.store import Store
+from guardian.loop import HostSource, Loop
+from guardian.model import Action, ActionKind, EngineEvent, Level
+from guardian.reloading import Reloader
+from guardian.schedule import Scheduler
+from guardian.sense.cgroups import CgroupReader
+from guardian.sense.containers import ContainerSensor
+from guardian.sense.events import EventWatcher
+from guardian.sense.feed import Feed
+from guardian.sense.host import HostSensor
+from guardian.systemd import Notifier
+
+END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
+CONFIG_POLL_S = 0.5
+BUSY_CONTAINERS_S = 1.0  # pace of the engine's rounds while the level is not ok
+STATUS_EVERY_S = 10.0
+LEDGER_NAME = "ledger.db"
+
+_log = logs.get("daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says beside the file. `flags` override it by dotted path, at each reload too."""
+
+    path: Path
+    flags: Mapping[str, object] = field(default_factory=dict)
+    scenario: str = ""  # of the simulated engine: a file, or the name of one that comes with guardian
+
+
+class Daemon:
+    """Everything that runs. `run` returns when a signal asks for the end."""
+
+    def __init__(self, options: Options, config: Config, environ: Mapping[str, str] = os.environ) -> None:
+        """Raises GuardianError where the state directory, the sockets or the engine's URL cannot be used."""
+        self._clock = SystemClock()
+        self._metrics = Metrics(self._clock)
+        logs.configure(config.log.level, config.log.format, telemetry=self._metrics)
+        self._ended = threading.Event()
+        self._notifier = Notifier(environ)
+        self._reload_asked = threading.Event()
+        state_dir = Path(config.state_dir)
+        _make_directory(state_dir)
+        self._lock = StateLock(state_dir, self._clock.wall())
+        self._engine_lock: EngineLock | None = None
+        self._scheduler = Scheduler(self._clock, _job_failed, _clock_set)
+        self._store = Store(
+            state_dir / LEDGER_NAME,
+            self._clock,
+            self._metrics,
+            on_notice=_notice,
+            on_commit=_fault(environ.get("GUARDIAN_FAULT", "")),
+        )
+        self._ledger = Ledger(self._store, self._clock)
+        self._engine, host, url = self._open_engine(options, config)
+        scope = _scope(config, self._ledger)
+        self._sensor = ContainerSensor(self._engine, scope, self._clock, self._metrics)
+        source = config.source or config.sampling.source
+        simulated = config.engine.url == "simulated"
+        reader = None if source == "engine" or simulated or url.startswith("tcp://") else CgroupReader(self._clock)
+        self._feed = Feed(self._engine, self._sensor, reader, self._clock, url, lambda: self._scheduler.wake("containers"))
+        self._host = host or HostSensor(self._clock, self._disk_path)
+        self._actor = ThreadedActor(self._engine, self._clock, self._metrics, self._mark, self._acted)
+        self._loop = Loop(
+            config=config,
+            mode=config.mode,
+            host=self._host,
+            containers=self._feed,
+            actor=self._actor,
+            ledger=self._ledger,
+            clock=self._clock,
+            telemetry=self._metrics,
+            run_id=secrets.token_hex(4),
+        )
+        self._reloader = Reloader(options.path, config, options.flags, environ, self._clock, self._metrics)
+        self._watcher = EventWatcher(self._engine, scope, self._clock, self._metrics, self._take_events, self._take_gap)
+        self._web = WebServer(config.web.listen, self._metrics, self._clock)
+        self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
+        self._status_s = 0.0
+        self._ready = False
+        self._fatal = ""
+
+    @property
+    def listening(self) -> tuple[str, int]:
+        return self._web.address
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT. The exit code: 0, or 1 where something could not be ended in order."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        signal.signal(signal.SIGHUP, self._ask_reload)
+        config = self._loop.config
+        _log.info(
+            "guardian starts",
+            version=__version__,
+            mode=config.mode.value,
+            engine=config.engine.url,
+            state_dir=config.state_dir,
+            listen=config.web.listen,
+            control=config.web.control,
+        )
+        self._scheduler.every("containers", self._container_pace(), self._read_containers)
+        self._scheduler.every("tick", float(config.sampling.host), self._tick)
+        self._scheduler.every("config", CONFIG_POLL_S, self._poll_config)
+        self._watcher.start()
+        self._scheduler.start()
+        self._web.start()
+        self._control.start()
+        self._ended.wait()
+        return self._shut_down()
+
+    # --- jobs -------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        began_s = self._clock.monotonic()
+        interval_s = float(self._loop.config.sampling.host)
+        snapshot = self._loop.tick(interval_s)
+        self._metrics.update(snapshot)
+        self._metrics.sampled("host", 0.0, ok=snapshot.sample.host is not None)
+        self._metrics.ticked(self._clock.monotonic() - began_s, self._scheduler.lag("tick"), interval_s)
+        self._scheduler.repace("containers", self._container_pace())
+        if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):
+            self._ready = True
+            self._notifier.ready()
+        self._notifier.watchdog()
+        if began_s - self._status_s >= STATUS_EVERY_S:
+            self._status_s = began_s
+            engine = "up" if snapshot.engine_up else "down"
+            level, shed = snapshot.assessment.level, len(snapshot.entries)
+            self._notifier.status(f"{snapshot.mode.value}; level {level}; {shed} shed; engine {engine}")
+
+    def _read_containers(self) -> None:
+        self._feed.refresh(self._container_pace())
+        info = self._feed.engine
+        if info is not None and self._engine_lock is None:
+            try:
+                self._engine_lock = EngineLock(info.id)
+            except GuardianError as error:
+                _log.error("cannot guard this engine", error=str(error))
+                self._fatal = str(error)
+                self._ended.set()
+                return
+            self._lock.note_engine(info.id)
+        self._scheduler.wake("tick")
+
+    def _container_pace(self) -> float:
+        """Slower while all is ok, as fast as the host is read once it is not."""
+        config, snapshot = self._loop.config, self._loop.snapshot
+        calm = float(config.sampling.containers)
+        if snapshot is None:
+            return min(calm, BUSY_CONTAINERS_S)
+        worst = max((_nearness(one.value, one.recover) for one in snapshot.assessment.signals), default=0.0)
+        if snapshot.assessment.level is not Level.OK or snapshot.entries or worst >= 1.0:
+            return min(calm, max(BUSY_CONTAINERS_S, float(config.sampling.host)))
+        return calm
+
+    def _poll_config(self) -> None:
+        ordered = self._reload_asked.is_set()
+        self._reload_asked.clear()
+        if ordered:
+            self._notifier.reloading()
+        self._take_config(self._reloader.order() if ordered else self._reloader.poll())
+        if ordered:
+            self._notifier.ready()
+
+    def _take_config(self, config: Config | None) -> None:
+        self._loop.config_pending = self._reloader.pending
+        if config is None:
+            return
+        self._loop.config = config
+        self._loop.mode = config.mode
+        logs.configure(config.log.level, config.log.format)
+        self._sensor.scope = _scope(config, self._ledger)
+        self._scheduler.repace("tick", float(config.sampling.host))
+        self._scheduler.repace("containers", self._container_pace())
+        self._scheduler.wake("containers")
+        self._scheduler.wake("tick")
+
+    # --- what comes from elsewhere ----------------------------------------------------------------------------------
+
+    def _order(self, order: Order) -> OrderReply:
+        if order.kind is OrderKind.RELOAD:
+            self._take_config(self._reloader.order())
+            return self._reloader.reply()
+        self._scheduler.wake("tick")
+        return self._loop.submit_order(order)
+
+    def _take_events(self, events: tuple[EngineEvent, ...]) -> None:
+        self._loop.take_events(events)
+        self._scheduler.wake("containers")
+
+    def _take_gap(self, from_wall_s: float, to_wall_s: float) -> None:
+        self._loop.take_gap(from_wall_s, to_wall_s)
+        self._feed.distrust()
+
+    def _mark(self, action: Action) -> None:
+        """Commit that an action is sent, just before it is."""
+        if action.kind in (ActionKind.RESTORE, ActionKind.UNTHROTTLE):
+            self._ledger.mark_restore_sent(action)
+        else:
+            self._ledger.mark_sent(action)
+
+    def _acted(self) -> None:
+        """An action has ended: the next list and the next tick come at once."""
+        self._scheduler.wake("containers")
+        self._scheduler.wake("tick")
+
+    def _disk_path(self) -> str | None:
+        info = self._feed.engine
+        return None if info is None else info.root_dir
+
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        self._ended.set()
+
+    def _ask_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload_asked.set()
+
+    def _open_engine(self, options: Options, config: Config) -> tuple[Engine, HostSource | None, str]:
+        if config.engine.url != "simulated":
+            return open_engine(config, self._clock, self._metrics), None, resolve(config.engine.url, os.environ)
+        from guardian.engine.simulated import SimulatedEngine, SimulatedHost, find_scenario  # noqa: PLC0415 - rarely needed
+
+        engine = SimulatedEngine(find_scenario(options.scenario or "overload"), self._clock, float(config.engine.timeout))
+        return engine, SimulatedHost(engine), ""
+
+    def _shut_down(self) -> int:
+        """Within 5 s, with nothing half done. What is shed stays shed: the next start takes over."""
+        self._notifier.stopping()
+        ends_s = self._clock.monotonic() + END_S
+        orderly = self._scheduler.shutdown(1.0)
+        self._watcher.stop()
+        self._actor.close(max(0.0, min(2.0, ends_s - self._clock.monotonic() - 1.0)))
+        for outcome in self._actor.outcomes():
+            if outcome.action.kind is not ActionKind.RESTORE or outcome.failed:
+                self._ledger.settle(outcome)
+        self._control.close()
+        self._web.close()
+        self._engine.close()
+        orderly = self._store.close(max(0.1, ends_s - self._clock.monotonic())) and orderly
+        self._lock.release()
+        _log.info("guardian ends", shed=len(self._ledger.open_entries))
+        logs.close()
+        if self._fatal:
+            raise GuardianError(self._fatal)
+        return 0 if orderly else 1
+
+
+def _scope(config: Config, ledger: Ledger) -> Scope:
+    """What the file names, and the projects of all that is owed, also where the file no longer names them."""
+    owed = ledger.open_entries
+    projects = {*config.projects, *(entry.service.project for entry in owed if entry.service.project)}
+    lone = {*config.containers, *(entry.service.name for entry in owed if not entry.service.project)}
+    return Scope(tuple(sorted(projects)), tuple(sorted(lone)))
+
+
+def _nearness(value: float | None, recover: float) -> float:
+    return 0.0 if value is None or recover <= 0 else value / recover
+
+
+def _make_directory(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise GuardianError(
+            f"state_dir: {state_dir}: {error.strerror or error}; create it, or set another `state_dir`"
+        ) from None
+
+
+def _fault(spec: str) -> Callable[[str], None] | None:
+    """For tests: GUARDIAN_FAULT=kill:before:sent ends the process at that moment of that commit (see `Store`)."""
+    action, _, moment = spec.partition(":")
+    if action != "kill":
+        return None
+
+    def die(label: str) -> None:
+        if label == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
+
+
+def _notice(text: str) -> None:
+    _log.error("ledger", notice=text)
+
+
+def _job_failed(name: str, error: BaseException) -> None:
+    _log.error("a job failed and goes on", job=name, error=f"{type(error).__name__}: {error}", exc_info=error)
+
+
+def _clock_set(seconds: float) -> None:
+    _log.warning("the wall clock was set", seconds=round(seconds, 1))
