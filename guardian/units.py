@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 class Bytes(int):
@@ -41,9 +43,9 @@ _SIZES = {
     "ki": 1024, "kib": 1024, "mi": 1024**2, "mib": 1024**2, "gi": 1024**3, "gib": 1024**3, "ti": 1024**4, "tib": 1024**4,
 }  # fmt: skip
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_NUMBER = r"\d+(?:\.\d+)?"
-_SIZE = re.compile(rf"({_NUMBER})\s*([a-z]*)", re.IGNORECASE)
-_DURATION = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d|w)\s*", re.IGNORECASE)
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_SIZE = re.compile(rf"({_NUMBER})\s*([a-z]*)", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d|w)\s*", re.IGNORECASE | re.ASCII)
 
 SIZE_FORM = "a size such as 512MiB, 1.5GiB or 1GB"
 RATIO_FORM = "a share such as 80%, or a ratio from 0 to 1 such as 0.8"
@@ -54,9 +56,13 @@ DURATION_FORM = "a duration such as 500ms, 10s, 2m or 1h30m"
 
 def _number(value: object) -> float | None:
     """A finite YAML number that is not a boolean."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def parse_bytes(value: object) -> Bytes:
@@ -88,7 +94,7 @@ def parse_cores(value: object) -> Cores:
     number = _number(value)
     if isinstance(value, str) and (match := re.fullmatch(rf"({_NUMBER})(?:\s*cores?)?", value.strip())):
         number = float(match[1])
-    if number is None or number <= 0:
+    if number is None or number <= 0 or not math.isfinite(number):
         raise ValueError(f"expected {CORES_FORM}, got {_shown(value)}")
     return Cores(number)
 
@@ -115,7 +121,7 @@ def parse_seconds(value: object) -> Seconds:
             number = sum(float(part[1]) * _DURATIONS[part[2].lower()] for part in parts)
         elif re.fullmatch(_NUMBER, text):
             number = float(text)
-    if number is None or number < 0:
+    if number is None or number < 0 or not math.isfinite(number):
         raise ValueError(f"expected {DURATION_FORM}, got {_shown(value)}")
     return Seconds(number)
 
@@ -126,7 +132,10 @@ def _percent(text: str) -> float | None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4,300 digits
+        text = "a very long number"
     return text if len(text) <= 60 else text[:57] + "…"
 
 
@@ -166,3 +175,68 @@ def format_seconds(value: float | None) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts[:2])
+
+
+def spell(value: object) -> str:
+    """A value as the configuration file would have it, exactly: what the parser of its type reads back as the same.
+
+    `Bytes(536870912)` -> `512MiB`, `Ratio(0.8)` -> `80%`, `Share(cores=1.5)` -> `1.5 cores`, `Seconds(90)` -> `1m30s`,
+    True -> `true`, None -> `none`; a list as `[a, b]`; any other value as `str` has it.
+    """
+    if isinstance(value, Bytes):
+        return _spell_bytes(int(value))
+    if isinstance(value, Ratio):
+        return _spell_ratio(float(value))
+    if isinstance(value, Cores):
+        return f"{_plain(float(value))} cores"
+    if isinstance(value, Seconds):
+        return _spell_seconds(float(value))
+    if isinstance(value, Share):
+        return f"{_plain(value.cores)} cores" if value.cores is not None else _spell_ratio(value.ratio or 0.0)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(spell(item) for item in value)}]"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _spell_bytes(value: int) -> str:
+    for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB"):
+        factor = _SIZES[unit.lower()]
+        if value and value % factor == 0:
+            return f"{value // factor}{unit}"
+    return str(value)
+
+
+def _spell_ratio(value: float) -> str:
+    percent = f"{_decimal(Decimal(repr(value)) * 100)}%"
+    return percent if _reads_as(parse_ratio, percent, value) else _plain(value)
+
+
+def _spell_seconds(value: float) -> str:
+    milliseconds = round(value * 1000)
+    parts = []
+    left = milliseconds
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    text = "".join(parts) or "0s"
+    return text if _reads_as(parse_seconds, text, value) else f"{_plain(value)}s"
+
+
+def _reads_as(parse: Callable[[object], float], text: str, value: float) -> bool:
+    try:
+        return float(parse(text)) == value
+    except ValueError:
+        return False
+
+
+def _plain(value: float) -> str:
+    """All digits of a float, and no exponent."""
+    return _decimal(Decimal(repr(value)))
+
+
+def _decimal(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
