@@ -80,7 +80,10 @@ class Ledger:
         return ticket.wait(HARD_WRITE_S if action.hard else WRITE_S)
 
     def mark_restore_sent(self, action: Action) -> bool:
-        """Just before a start, or before a quota is lifted. LedgerError if guardian does not owe it: then it must not be sent."""
+        """Just before a start, or before a quota is lifted. LedgerError for a start that guardian does not owe: it must not be sent.
+
+        A quota may always be lifted: that does no harm.
+        """
         throttle = action.kind is ActionKind.UNTHROTTLE
         with self._lock:
             entry = next(
@@ -93,22 +96,26 @@ class Ledger:
                 ),
                 None,
             )
+            if entry is None and throttle:
+                return True
             if entry is None:
-                raise LedgerError(f"action {action.id}: guardian owes {action.service} no {action.kind}")
+                raise LedgerError(f"action {action.id}: guardian did not stop {action.service}, so it must not start it")
             ticket = self._keep([transitions.restoring(entry, action, self._clock.wall())])
         return ticket.wait(WRITE_S)
 
     def settle(self, outcome: Outcome, row: HistoryRow | None = None) -> None:
         """An action ended: settle its entry, if it has one, and write `row` (default: what the outcome knows) to history.
 
-        Does not wait for the disk. Call it before the next inventory is reconciled without the action in flight.
+        Does not wait for the disk. What an inventory has settled already, an operator has forgotten, or was only observed
+        gets its row alone.
         """
         kind, action = outcome.action.kind, outcome.action
         with self._lock:
             changed = []
             if outcome.result is not Result.OBSERVED and kind in _ENTERED:
                 entry = self._entries.get(action.id)
-                changed = [] if entry is None else [transitions.settled(entry, outcome)]
+                if entry is not None and entry.state in (EntryState.INTENDED, EntryState.SENT):
+                    changed = [transitions.settled(entry, outcome)]
             elif outcome.result is not Result.OBSERVED and kind in _GIVEN_BACK:
                 waiting = (one for one in self._entries.values() if one.state is EntryState.RESTORING)
                 changed = [transitions.restored(one, outcome) for one in waiting if one.restore_id == action.id]

@@ -216,10 +216,12 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
     for one in entry.in_doubt:
         container, sent_wall_s = seen.of(one), one.sent_wall_s or 0.0
         late = entry.sent_wall_s is None or seen.now_wall_s > entry.sent_wall_s + entry.stop_within_s + DOUBT_S
-        if container is not None and not container.state.up and container.finished_wall_s is not None:
+        if container is not None and _since(container.started_wall_s, sent_wall_s + CLOCK_SLACK_S):
+            never.append(one)  # it has run again since: that was somebody else
+        elif container is not None and not container.state.up and container.finished_wall_s is not None:
             (ours if container.finished_wall_s >= sent_wall_s - CLOCK_SLACK_S else never).append(one)
-        elif late or (container is not None and _since(container.started_wall_s, sent_wall_s + CLOCK_SLACK_S)):
-            never.append(one)  # still the same run, or ended and started again by somebody: nothing is owed
+        elif late:
+            never.append(one)
     if not ours and not never:
         return entry
     entry = pay(entry, (one.id for one in never))

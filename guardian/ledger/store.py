@@ -309,11 +309,12 @@ class Store:
 
     def _usable(self) -> sqlite3.Connection:
         """A connection to the file that is at `path` now; SQLite itself would go on writing to a deleted one."""
-        if self._connection is None or self._file_id() != self._inode:
+        self._lost = self._lost or self._file_id() != self._inode  # looked at first: a new file may get the old one's number
+        if self._connection is None or self._lost:
             self._disconnect()
             self._connection = self._open()
             known, self._inode = self._inode, self._file_id()
-            self._lost = self._lost or self._inode != known
+            self._lost = self._lost or self._inode != known  # put aside
         return self._connection
 
     def _file_id(self) -> tuple[int, int] | None:

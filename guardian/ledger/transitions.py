@@ -88,6 +88,7 @@ def settled(entry: Entry, outcome: Outcome) -> Entry:
     """The stop ended. Only what it stopped is owed; what had already stopped, or was refused, was not guardian's.
 
     Without an answer (TIMED_OUT, FAILED) the stop may still happen: those replicas stay in doubt, and so the entry SENT.
+    Where several failed the result names the reason of one only, so all of them stay in doubt.
     """
     if outcome.action.id != entry.id:
         raise LedgerError(f"entry {entry.id}: cannot be settled by the outcome of action {outcome.action.id}")
@@ -97,7 +98,7 @@ def settled(entry: Entry, outcome: Outcome) -> Entry:
         return close(entry, Closed.NEVER_SENT, outcome.at_wall_s)
     _require(entry, "settled", EntryState.SENT)
     done = _done(entry, outcome)
-    unanswered = outcome.result in _UNANSWERED
+    unanswered = outcome.result in _UNANSWERED or len(outcome.failed) > 1
 
     def verdict(one: EntryContainer) -> EntryContainer:
         if one.stopped or one.sent_wall_s is None:
