@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.private_engine import PrivateEngine
-from worlds import RealWorld, World
+from worlds import RealWorld, SimulatedWorld, World
 
 
 @pytest.fixture
@@ -18,7 +18,14 @@ def real(engine_host: PrivateEngine) -> Iterator[RealWorld]:
         world.reset()
 
 
-@pytest.fixture(params=["real"])
+@pytest.fixture
+def simulated() -> Iterator[SimulatedWorld]:
+    world = SimulatedWorld()
+    yield world
+    world.engine.close()
+
+
+@pytest.fixture(params=["real", "simulated"])
 def world(request: pytest.FixtureRequest) -> World:
     """Each engine that keeps the contract."""
     return request.getfixturevalue(request.param)

@@ -176,6 +176,13 @@ def test_a_start_of_what_no_longer_exists_is_gone(world: World) -> None:
     assert world.engine.start(web, 20) is Result.GONE
 
 
+def test_a_start_that_cannot_be_is_refused(world: World) -> None:
+    """A start that cannot be is refused."""
+    web = world.service("web", "fails_to_start", run=False)
+    assert world.engine.start(web, 20) is Result.REFUSED
+    assert not _see(world, web).state.up
+
+
 def test_a_cpu_quota_can_be_set_and_lifted(world: World) -> None:
     """A CPU quota can be set and lifted."""
     web = world.service("web")
@@ -198,10 +205,12 @@ def test_events_tell_of_a_stop_as_it_happens(world: World) -> None:
 def test_events_since_a_time_replay_what_was_missed(world: World) -> None:
     """Events since a time replay what was missed, and nothing from before."""
     web = world.service("web")
+    before = world.engine.events(world.scope, None)
     world.engine.stop(web, 10, 20)
-    between_s = _first(world.engine.events(world.scope, time.time() - 30), "die", web).at_wall_s
+    _first(before, "die", web)  # newer engines tell it after the stop has returned
+    died_wall_s = time.time()
     world.engine.start(web, 20)
-    missed = world.engine.events(world.scope, between_s + 0.001)
+    missed = world.engine.events(world.scope, died_wall_s)
     seen = next(event for event in missed if event.container_id == web and event.action in ("start", "die"))
     assert seen.action == "start"
 

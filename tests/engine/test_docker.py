@@ -310,8 +310,8 @@ def test_a_stop_that_never_reaches_the_container_ends_in_a_kill(engine_host: Pri
     web = real.service("web")
     with _proxied(engine_host) as (proxy, engine):
         proxy.hold("arrived", lambda request: request.route.endswith("/stop"))
-        assert engine.stop(web, 1, 4) is Result.DONE
-        assert [each.route for each in proxy.requests][-1] == f"/containers/{web}/kill"
+        assert engine.stop(web, 1, 8) is Result.DONE
+        assert f"/containers/{web}/kill" in [each.route for each in proxy.requests]
 
 
 def test_a_stop_that_is_cut_raises(engine_host: PrivateEngine, real: RealWorld) -> None:

@@ -12,6 +12,8 @@ from support.private_engine import PrivateEngine
 from guardian.clock import SystemClock
 from guardian.engine.docker import DockerEngine
 from guardian.engine.protocol import Engine, Scope
+from guardian.engine.simulated import Scenario, SimulatedEngine
+from guardian.engine.simulated.scenario import Service, Stop
 from guardian.telemetry import NullTelemetry
 
 PROJECT = "contract"
@@ -24,6 +26,7 @@ BEHAVIOURS = {
     "slow_stopper": f"trap 'sleep 2; exit 0' TERM; {_FOREVER}",
     "ends": "exit 0",
     "fails": "exit 3",
+    "fails_to_start": "",
     # The subshells ignore SIGTERM as the first process does without a handler: they end with it.
     "holds_memory": "{ head -c 52428800 /dev/zero; exec sleep 100000; } | dd bs=64M iflag=fullblock of=/dev/null",
     "holds_shared_memory": "head -c 52428800 /dev/zero > /dev/shm/held; exec sleep 100000",
@@ -64,7 +67,8 @@ class RealWorld:
             "com.docker.compose.service": name,
             "com.docker.compose.container-number": str(number),
         }
-        return self.container(f"{PROJECT}_{name}_{number}", behaviour, labels=labels, run=run)
+        command = ["/no/such/program"] if behaviour == "fails_to_start" else None
+        return self.container(f"{PROJECT}_{name}_{number}", behaviour, labels=labels, run=run, command=command)
 
     def container(
         self,
@@ -118,3 +122,25 @@ class RealWorld:
             except docker.errors.NotFound:
                 continue
         self._client.close()
+
+
+class SimulatedWorld:
+    """On the simulated engine, on the real clock."""
+
+    def __init__(self) -> None:
+        self.scope = Scope((PROJECT,), ("lone",))
+        self._simulated = SimulatedEngine(Scenario(project=PROJECT), SystemClock())
+        self.engine: Engine = self._simulated
+
+    def service(self, name: str, behaviour: str = "steady", *, number: int = 1, run: bool = True) -> str:
+        specs = {
+            "steady": Service(memory=5 * MIB),
+            "ignores_sigterm": Service(stop=Stop(ignores_sigterm=True)),
+            "slow_stopper": Service(stop=Stop(takes=2.0)),
+            "fails_to_start": Service(starts="refused"),
+            "holds_memory": Service(memory=50 * MIB),
+        }
+        return self._simulated.external_create(name, specs[behaviour], number, start=run)
+
+    def remove(self, container_id: str) -> None:
+        self._simulated.external_remove(container_id)
