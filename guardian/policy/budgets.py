@@ -46,11 +46,11 @@ def phase_uses(
                 phase=phase.phase,
                 name=phase.name,
                 memory_bytes=memory,
-                memory_budget_bytes=phase.budget.memory,
+                memory_budget_bytes=None if phase.budget.memory is None else int(phase.budget.memory),
                 cpu_cores=cores,
                 cpu_budget_cores=cpu_budget,
                 storage_bytes=storage,
-                storage_budget_bytes=phase.budget.storage,
+                storage_budget_bytes=None if phase.budget.storage is None else int(phase.budget.storage),
                 over=over,
                 services=counts,
             )
