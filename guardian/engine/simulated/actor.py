@@ -1,0 +1,146 @@
+"""The counterpart of `guardian.act` on a virtual clock: nothing blocks, and one thread does it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from guardian.clock import Clock
+from guardian.engine.simulated.engine import Call, SimulatedEngine
+from guardian.errors import EngineError, EngineTimeout
+from guardian.model import Action, ActionKind, Outcome, Result
+
+_GOOD = (Result.DONE, Result.GONE)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One action that was handed over. `began_s` None: it waits for others."""
+
+    action: Action
+    before: set[str]
+    began_s: float | None = None
+    calls: dict[str, Call] = field(default_factory=dict)
+    details: list[str] = field(default_factory=list)
+
+
+class VirtualActor:
+    """Carries actions out on a simulated engine, as far as its clock has come at each `outcomes`.
+
+    `before_send` is called just before the first call of an action: there the ledger commits that it is sent.
+    """
+
+    def __init__(
+        self, engine: SimulatedEngine, clock: Clock, before_send: Callable[[Action], None] = lambda _action: None
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._before_send = before_send
+        self._flights: dict[str, _Flight] = {}
+        self._ended: list[Outcome] = []
+        self._closed = False
+
+    @property
+    def in_flight(self) -> tuple[Action, ...]:
+        return tuple(flight.action for flight in self._flights.values())
+
+    def submit(self, actions: Sequence[Action]) -> None:
+        """Begin these, or let them wait for those in `after`. A HASTEN has no outcome: the stop that it hastens has one."""
+        for action in actions:
+            if action.kind is ActionKind.HASTEN:
+                self._hasten(action)
+                continue
+            before = {other for other in action.after if other in self._flights}
+            self._flights[action.id] = _Flight(action, before)
+        self._progress()
+
+    def outcomes(self) -> list[Outcome]:
+        """Those that have ended since the last call, oldest first."""
+        self._progress()
+        ended, self._ended = self._ended, []
+        return sorted(ended, key=lambda outcome: outcome.at_s)
+
+    def close(self, timeout_s: float) -> None:  # noqa: ARG002
+        """Begin nothing new. What was begun is left to the engine, which ends it as time goes on."""
+        self._closed = True
+        self._progress()
+
+    def _progress(self) -> None:
+        """Begin what may begin, and end what has ended; an end may let another begin."""
+        self._engine.poll()
+        while True:
+            for flight in list(self._flights.values()):
+                if flight.began_s is None and not flight.before and not self._closed:
+                    self._begin(flight)
+            ended = [flight for flight in self._flights.values() if flight.began_s is not None and self._conclude(flight)]
+            for flight in ended:
+                del self._flights[flight.action.id]
+                for other in self._flights.values():
+                    other.before.discard(flight.action.id)
+            if not ended:
+                return
+
+    def _begin(self, flight: _Flight) -> None:
+        flight.began_s = self._clock.monotonic()
+        if flight.action.containers:
+            self._before_send(flight.action)
+        for container_id in flight.action.containers:
+            flight.calls[container_id] = self._call(flight, container_id)
+
+    def _call(self, flight: _Flight, container_id: str) -> Call:
+        action, now_s = flight.action, self._clock.monotonic()
+        try:
+            if action.kind is ActionKind.SHED:
+                return self._engine.begin_stop(container_id, action.grace_s, action.kill_after_grace)
+            if action.kind is ActionKind.RESTORE:
+                return Call(self._engine.start(container_id), now_s)
+            return Call(self._engine.set_cpu_quota(container_id, action.cores), now_s)
+        except EngineError as error:
+            flight.details.append(str(error))
+            return Call(Result.TIMED_OUT if isinstance(error, EngineTimeout) else Result.FAILED, now_s)
+
+    def _hasten(self, action: Action) -> None:
+        flight = self._flights.get(action.id)
+        if flight is None:
+            return
+        if flight.began_s is None:  # it waits for nobody now; its own call is the short one
+            flight.action = replace(flight.action, grace_s=action.grace_s, deadline_s=action.deadline_s, hard=action.hard)
+            flight.before.clear()
+            return
+        for container_id in action.containers:
+            try:
+                self._engine.begin_stop(container_id, action.grace_s, kill=True)
+            except EngineError:
+                continue  # the stop in flight has its own deadline and reports it
+
+    def _conclude(self, flight: _Flight) -> bool:
+        """Whether the action has ended; then its outcome is there. A container that ends late was not stopped in time."""
+        action, began_s = flight.action, flight.began_s or 0.0
+        ends_s = began_s + action.deadline_s
+        late = self._clock.monotonic() >= ends_s
+        results: dict[str, Result] = {}
+        at_s = began_s
+        for container_id, call in flight.calls.items():
+            if call.result is not None and call.ended_s is not None and call.ended_s <= ends_s:
+                results[container_id] = call.result
+                at_s = max(at_s, call.ended_s)
+            elif late:
+                results[container_id] = Result.TIMED_OUT
+                at_s = ends_s
+            else:
+                return False
+        failed = tuple(one for one in action.containers if results[one] not in _GOOD)
+        stopped = tuple(one for one in action.containers if results[one] is Result.DONE)
+        self._ended.append(
+            Outcome(
+                action=action,
+                result=results[failed[0]] if failed else Result.DONE if stopped else Result.GONE,
+                at_s=at_s,
+                at_wall_s=self._clock.wall() - (self._clock.monotonic() - at_s),
+                duration_s=at_s - began_s,
+                detail="; ".join(dict.fromkeys(flight.details)),
+                stopped=stopped,
+                failed=failed,
+            )
+        )
+        return True
