@@ -17,7 +17,7 @@ import msgspec
 
 from guardian.errors import AlreadyRunning, GuardianError, UnreachableError, UsageError
 from guardian.expose.http import BoundedServer, Request, Response, json, not_allowed
-from guardian.expose.orders import NEEDS_SERVICES, Order, OrderKind, OrderReply, resolve
+from guardian.expose.orders import NEEDS_SERVICES, Order, OrderKind, OrderReply, find_or_parse, resolve
 from guardian.expose.snapshot import Snapshot
 from guardian.expose.status import history_row, status
 from guardian.ledger.entries import HistoryRow
@@ -123,7 +123,7 @@ class ControlServer:
         limit = _number(request, "limit", 100.0)
         if limit is None or not 1 <= limit <= MAX_HISTORY or limit != int(limit):
             raise UsageError(f"limit: expected a whole number from 1 to {MAX_HISTORY}")
-        service = service_filter(request.query["service"], self._known()) if "service" in request.query else None
+        service = find_or_parse(request.query["service"], self._known()) if "service" in request.query else None
         rows = self._get_history(int(limit), _number(request, "since", None), service)
         return json(HTTPStatus.OK, {"history": [history_row(row) for row in rows]})
 
@@ -172,12 +172,6 @@ class _UnixServer(BoundedServer):
             return pwd.getpwuid(uid).pw_name
         except KeyError:
             return f"uid {uid}"
-
-
-def service_filter(name: str, known: set[ServiceKey]) -> ServiceKey:
-    """The service whose history is asked for. One that nobody knows any more may still have some, under its full name."""
-    project, slash, service = name.partition("/")
-    return ServiceKey(project, service) if slash else resolve([name], known)[0]
 
 
 def _number(request: Request, name: str, default: float | None) -> float | None:

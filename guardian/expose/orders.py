@@ -76,3 +76,12 @@ def resolve(names: Sequence[str], known: Iterable[ServiceKey]) -> tuple[ServiceK
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return tuple(found)
+
+
+def find_or_parse(name: str, known: Iterable[ServiceKey]) -> ServiceKey:
+    """The service whose history is asked for: one that nobody knows any more may have some too, under its full name.
+
+    Raises UsageError as `resolve` does.
+    """
+    project, slash, service = name.partition("/")
+    return ServiceKey(project, service) if slash else resolve([name], known)[0]

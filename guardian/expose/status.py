@@ -195,6 +195,7 @@ def _entry(one: Entry) -> Mapping[str, Any]:
         "reason": one.reason,
         "by": one.by or None,
         "state": one.state.value,
+        "means": one.means.value,
         "containers": [container.name for container in one.containers],
         "expected_relief_bytes": one.expected_relief_bytes,
         "measured_relief_bytes": one.measured_relief_bytes,

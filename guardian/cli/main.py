@@ -1,0 +1,84 @@
+"""The command `guardian`. Each subcommand lives in a file of its own and is imported only when it is called."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import traceback
+from typing import Any
+
+import click
+
+from guardian import __version__
+from guardian.errors import GuardianError
+
+COMMANDS = {
+    "run": "Run the daemon.",
+    "check": "Check a configuration file.",
+    "reload": "Have the daemon read its configuration again.",
+    "status": "Show levels, phases against budgets, services, and what is shed.",
+    "history": "Show what was done, when and why.",
+    "shed": "Stop services, as guardian itself would.",
+    "restore": "Start services again that guardian has stopped.",
+    "forget": "Let a shed service stay down: guardian will not start it again.",
+    "pin": "Keep services from being shed.",
+    "unpin": "Let pinned services be shed again.",
+    "hold": "Have nothing started until `guardian release`.",
+    "release": "End a hold.",
+    "standby": "Have nothing stopped or started for a time.",
+    "version": "Show the version.",
+}
+"""Subcommand -> its line in the help. The module has the same name, and so has the command in it."""
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Failure(click.ClickException):
+    """An error that a user may see, with its own exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the instance
+
+
+class Guardian(click.Group):
+    """Finds subcommands by name, and turns every error into a message and an exit code: no traceback reaches a user."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"guardian.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GuardianError as error:
+            raise Failure(str(error), error.exit_code) from None
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # whoever read the output has left: click ends quietly
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{where.filename}:{where.lineno}"
+            raise Failure(f"unexpected {type(error).__name__}: {error} (at {place}); please report this", 1) from None
+
+
+@click.group(cls=Guardian, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="guardian", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keeps the services that matter alive on an overloaded Docker host.
+
+    Exit codes: 0 done; 1 refused, or failed in part; 2 wrong usage; 69 the daemon or the engine cannot be reached; 78 a mistake
+    in the configuration.
+    """

@@ -1,0 +1,94 @@
+"""Options that several commands share, and where the daemon is found."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from guardian.cli.client import Client
+from guardian.config.schema import WebConfig
+from guardian.errors import ConfigError, Problem
+from guardian.units import parse_seconds
+
+DEFAULT_CONFIG = Path("/etc/guardian/guardian.yaml")
+DEFAULT_STATE_DIR = Path("/var/lib/guardian")
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"The daemon's configuration file, to find it by.  [default: {DEFAULT_CONFIG}]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def daemon_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Add --control, --config and --json; the function is given `client` and `as_json`."""
+
+    @click.option(
+        "--control",
+        "--socket",
+        "control",
+        type=click.Path(path_type=Path),
+        envvar="GUARDIAN_WEB_CONTROL",
+        metavar="PATH",
+        help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",
+    )
+    @config_option
+    @json_option
+    @functools.wraps(function)
+    def command(*args: Any, control: Path | None, config: Path | None, **options: Any) -> None:
+        function(*args, client=Client(control or control_path(config)), **options)
+
+    return command
+
+
+def control_path(config: Path | None) -> Path:
+    """Where the file says that the daemon listens."""
+    web = _settings(config).get("web")
+    value = web.get("control") if isinstance(web, Mapping) else None
+    return Path(value if isinstance(value, str) else WebConfig().control)
+
+
+def state_dir(config: Path | None) -> Path:
+    """Where the file says that the ledger lies."""
+    value = _settings(config).get("state_dir")
+    return Path(value) if isinstance(value, str) else DEFAULT_STATE_DIR
+
+
+def _settings(config: Path | None) -> Mapping[str, Any]:
+    """The file as it is written. It is not validated: mistakes elsewhere in it must not keep an operator from the daemon.
+
+    Raises ConfigError for a file that was asked for and cannot be read; the default one may be missing.
+    """
+    path = config or DEFAULT_CONFIG
+    try:
+        with path.open(encoding="utf-8") as file:
+            settings = yaml.load(file, Loader=yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if config is None:
+            return {}
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ConfigError(
+            (Problem(str(path), None, None, "", f"cannot be read: {reason}; name another file by --config"),)
+        ) from None
+    return settings if isinstance(settings, Mapping) else {}
+
+
+class Duration(click.ParamType[float]):
+    """A duration such as 30s or 2h, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return float(parse_seconds(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -1,0 +1,53 @@
+"""Tables and figures for people. Only commands that draw import this: rich takes its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from guardian.cli.replies import printable
+
+PIPED_WIDTH = 200  # where nobody's screen limits it, nothing is cut off
+STYLES = {
+    **dict.fromkeys(("ok", "running", "up", "done"), "green"),
+    **dict.fromkeys(("soft", "shed", "over", "unhealthy", "missing", "stopped"), "yellow"),
+    **dict.fromkeys(("hard", "down", "quarantined", "failed", "refused", "timed_out"), "bold red"),
+}
+"""Colours repeat what a word already says: none carries a meaning of its own."""
+
+
+def console() -> Console:
+    """Writes to stdout; with colours only on a terminal, and none where NO_COLOR is set."""
+    made = Console(markup=False, highlight=False, emoji=False)
+    return made if made.is_terminal else Console(markup=False, highlight=False, emoji=False, width=PIPED_WIDTH)
+
+
+def word(text: str) -> Text:
+    return Text(printable(text), STYLES.get(text, ""))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Iterable[str] = ()) -> Table:
+    """A plain table; columns named in `right` are figures."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    figures = set(right)
+    for name in columns:
+        drawn.add_column(name, justify="right" if name in figures else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else printable(cell) for cell in row))
+    return drawn
+
+
+def when(wall_s: float | None) -> str:
+    """`2026-11-23 20:15:02`, in the time zone of whoever reads it."""
+    return "?" if wall_s is None else datetime.fromtimestamp(wall_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def against(used: Any, budget: Any, shown: Callable[[float | None], str]) -> str:
+    """`600 MiB of 1.0 GiB`; `?` where the use is unknown; the budget only where there is one."""
+    return shown(used) if budget is None else f"{shown(used)} of {shown(budget)}"
