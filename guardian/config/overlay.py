@@ -29,7 +29,7 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Variables that look as if they were meant for guardian, with what to say of them."""
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in variables() and name not in RESERVED:
-            yield name, f"sets no key of the configuration{suggestion(name.lower(), map(str.lower, variables())).upper()}"
+            yield name, f"sets no key of the configuration{suggestion(name, variables())}"
 
 
 def overlay(

@@ -67,8 +67,9 @@ def read(tree: Tree | None, file: str) -> Draft:
 
 def suggestion(name: str, among: Iterable[str]) -> str:
     """` (did you mean …?)`, or nothing."""
-    close = difflib.get_close_matches(name.lower()[:100], list(among), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
+    known = {other.lower(): other for other in among}
+    close = difflib.get_close_matches(name.lower()[:100], known, n=1, cutoff=0.6)
+    return f" (did you mean {known[close[0]]}?)" if close else ""
 
 
 @dataclass(slots=True)
@@ -129,6 +130,8 @@ class _Reader:
         """A section or a list whose every line is commented out is as good as not there."""
         if shape.least_items:
             self.problem(tree.place, path, f"expected {shape.allowed}, got nothing")
+        if shape.section is not None and not shape.nullable and default is None:
+            return self.section(Section({}, tree.place), shape.section, path, None)
         return None if shape.nullable else _fallback(shape, default)
 
     def _mapping(self, tree: Section, shape: Shape, path: str) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Writes `docs/configuration.md` and `docs/guardian.schema.json` from the schema: `python -m guardian.config.reference --check|--write`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from guardian.config.jsonschema import json_schema
+from guardian.config.schema import Config, PhaseConfig, ServiceConfig
+from guardian.config.shape import Key, Shape, keys
+from guardian.units import spell
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+_HEAD = """\
+# Configuration
+
+Generated from `guardian/config/schema.py` by `python -m guardian.config.reference --write`: edit that, not this.
+
+Guardian reads one YAML file, `config/guardian.yaml` for the reference platform. Only `version`, `phases`, and one of `project` and
+`containers` are needed; everything else has a default. `guardian check FILE` reports every mistake at once, each with its line and what is
+allowed, and ends with 78; `guardian check FILE --engine` also compares the file with what runs. Editors complete and check the file with
+`docs/guardian.schema.json`: put `# yaml-language-server: $schema=…/guardian.schema.json` in its first line.
+
+## Values
+
+| kind | written | means |
+|---|---|---|
+| size | `512MiB`, `1.5GiB`, `1GB`, `1048576` | bytes; `Ki`, `Mi`, `Gi`, `Ti` count by 1024, `k`, `M`, `G`, `T` by 1000 |
+| share | `80%`, `0.8` | a ratio from 0 to 1 |
+| cores | `1.5 cores`, `0.5` | CPU cores |
+| share of CPU | `25%`, `1.5 cores`, `1.5` | of the whole capacity (`host.cpu`, else the host); or cores outright |
+| duration | `500ms`, `10s`, `2m`, `1h30m`, `10` | seconds, unless a unit says otherwise |
+
+`off` is the word off, not a boolean. Anchors, aliases and `<<` work. A section that is partly given keeps the default of the rest:
+`memory: {soft: 75%}` leaves hard and recover as they are. A section with every line commented out is as good as none.
+
+## What wins
+
+The file, under the environment, under flags of the command line. Every single value has a variable: the path in capitals with `_` for each dot,
+after `GUARDIAN_` (`mode` is `GUARDIAN_MODE`, `web.listen` is `GUARDIAN_WEB_LISTEN`). An unknown variable of that kind is only warned of.
+
+## Changing it while guardian runs
+
+| kind of change | by itself (`reload: thresholds`) | SIGHUP, `guardian reload` |
+|---|---|---|
+| thresholds, budgets and timings; anything that makes guardian less bold (`enforce → observe`, more protection) | at once | at once |
+| anything that widens what it may stop: lost protection, a service new, moved or removed, `observe → enforce`, priorities, limits, another project | waits, shown as a diff | at once |
+| `state_dir`, `engine`, `web`, `log`, `sampling.source` | needs a restart | needs a restart |
+
+An edit counts once the file has stayed the same for a second. `reload: all` applies the second row by itself too, `reload: none` nothing.
+A file with mistakes changes nothing: the old configuration stays, every mistake is logged, and `guardian_config_last_reload_successful` is 0.
+So does an edit whose tuning does not fit what still waits (a smaller budget for phase 3, say, together with a phase that goes): it waits as a whole.
+
+## Keys
+
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    return _HEAD + "\n".join(_sections(Config, "", "The top of the file"))
+
+
+def files() -> Mapping[Path, str]:
+    """Every generated file, with what it should hold."""
+    return {
+        DOCS / "configuration.md": reference(),
+        DOCS / "guardian.schema.json": json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n",
+    }
+
+
+def _sections(section: type[Struct], path: str, title: str) -> Iterator[str]:
+    """The section's table, then those of the sections below it."""
+    about = " ".join((section.__doc__ or "").split())
+    rows = [f"| `{key.name}` | {_allowed(key.shape)} | {_default(key)} | {key.shape.description} |" for key in keys(section)]
+    yield f"### {title}\n\n{about}\n\n| key | value | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    for key in keys(section):
+        here = f"{path}.{key.name}" if path else key.name
+        below = key.shape
+        if below.section is not None:
+            yield from _sections(below.section, here, f"`{here}`")
+        elif below.items is not None and below.items.section is PhaseConfig:
+            yield from _sections(PhaseConfig, f"{here}[]", f"`{here}[]`")
+        elif below.values is not None and below.values.section is ServiceConfig:
+            yield from _sections(ServiceConfig, f"{here}.NAME", f"`{here}.NAME`")
+
+
+def _allowed(shape: Shape) -> str:
+    text = "a section" if shape.section is not None else shape.allowed
+    if shape.section is not None and shape.words:
+        text += f", or {', '.join(shape.words)}"
+    return text.replace("|", "\\|")
+
+
+def _default(key: Key) -> str:
+    if key.required:
+        return "**needed**"
+    if isinstance(key.default, Struct):
+        own = {name: getattr(key.default, name) for name in key.default.__struct_fields__}
+        if key.shape.words:  # thresholds: the same section, with other figures each time
+            return "`{" + ", ".join(f"{name}: {spell(value)}" for name, value in own.items()) + "}`"
+        return "below"
+    if key.default in (None, (), {}, ""):
+        return "none"
+    return f"`{spell(key.default)}`"
+
+
+def main(arguments: list[str]) -> int:
+    """0: done or current; 1: a file differs from the code; 2: usage."""
+    if arguments == ["--write"]:
+        for path, text in files().items():
+            path.write_text(text, encoding="utf-8")
+        return 0
+    if arguments == ["--check"]:
+        stale = [path for path, text in files().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+        for path in stale:
+            sys.stderr.write(f"{path} differs from the code: run `python -m guardian.config.reference --write`\n")
+        return 1 if stale else 0
+    sys.stderr.write("usage: python -m guardian.config.reference --check|--write\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
