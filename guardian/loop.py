@@ -39,12 +39,18 @@ from guardian.orders import Situation, answer
 from guardian.policy.assess import assess, cpu_capacity
 from guardian.policy.decide import Inputs, decide
 from guardian.policy.platform import EMPTY, Platform, resolve
+from guardian.policy.restore import OWN_REASONS
 from guardian.policy.state import Memo, PolicyState
 from guardian.telemetry import Telemetry
 
 SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the last tick: the host slept
 ORDER_WAIT_S = 5.0
 _STARTS = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)
+
+
+def _held_as(held: Held) -> tuple[ActionKind, str, ServiceKey | None]:
+    """What makes one hold the same as another: the service only where the reason is its own, not the host's."""
+    return held.action, held.reason, held.service if held.reason in OWN_REASONS else None
 
 
 def _replace(new: Controls, _: Controls) -> Controls:
@@ -105,7 +111,7 @@ class Loop:
         longest = float(config.restoring.backoff.max)
         memos = {key: memory.from_ledger(one, now_s, now_wall_s, longest) for key, one in ledger.memories.items()}
         self._state = PolicyState(run_id=run_id, memos=memos)
-        self._platform: tuple[Config, Inventory | None, Platform] | None = None
+        self._platform: tuple[Config, Inventory, frozenset[str], Platform] | None = None
         self._reconciled_s: float | None = None
         self._startup = True
         self._pretended: list[Outcome] = []  # outcomes of observe mode, for the next tick
@@ -177,14 +183,16 @@ class Loop:
         inventory = sample.inventory
         if inventory is None:
             return EMPTY
-        known = self._platform
-        if known is not None and known[0] is config and known[1] is not None and known[1].containers is inventory.containers:
-            return replace(known[2], usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
-        platform = resolve(config, inventory, self._containers.excluded, cpu_capacity(config, sample.host))
-        if known is None or known[2].problems != platform.problems:
+        owed = frozenset(one.id for entry in self._ledger.open_entries for one in entry.containers)
+        if self._platform is not None:
+            for_config, listed, for_owed, known = self._platform
+            if for_config is config and listed.containers is inventory.containers and for_owed == owed:
+                return replace(known, usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
+        platform = resolve(config, inventory, self._containers.excluded, cpu_capacity(config, sample.host), owed)
+        if self._platform is None or self._platform[3].problems != platform.problems:
             for problem in platform.problems:
                 journal.warn(problem)
-        self._platform = (config, inventory, platform)
+        self._platform = (config, inventory, owed, platform)
         return platform
 
     def _take_outcomes(self) -> tuple[Outcome, ...]:
@@ -310,11 +318,10 @@ class Loop:
         before = self.snapshot
         if before is None or before.assessment.level is not assessment.level:
             journal.level(assessment, None if before is None else before.assessment.level)
-        was_held: set[tuple[ActionKind, str, ServiceKey | None]] = (
-            set() if before is None else {(one.action, one.reason, one.service) for one in before.decision.held}
-        )
+        known = set() if before is None else {_held_as(one) for one in before.decision.held}
         for held in decision.held:
-            if (held.action, held.reason, held.service) not in was_held:
+            if _held_as(held) not in known:
+                known.add(_held_as(held))
                 self._telemetry.held(held)
                 journal.held(held)
         for note in decision.notes:

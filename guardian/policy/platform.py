@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from guardian.config.schema import Config, ServiceConfig
 from guardian.model import Container, ContainerState, Inventory, Mode, ServiceKey, Usage
@@ -111,7 +112,8 @@ def resolve(
 
     The file comes first, labels second. `excluded` are container ids that are never managed: guardian's own and the
     proxy it talks through. `cpus` is the capacity that CPU budgets are shares of. Containers of `compose run`, completed
-    one-shots and Swarm tasks are never managed.
+    one-shots and Swarm tasks are never managed. `owed` are ids of containers that the ledger holds: one that guardian
+    stopped may look like a completed one-shot, and is none.
     """
     grouped: dict[ServiceKey, list[Container]] = {}
     unmanaged: list[str] = []
@@ -127,7 +129,7 @@ def resolve(
         if container.swarm:
             problems.append(f"{container.name}: a Swarm task; Swarm would start it again, so it is not managed")
             continue
-        if container.completed:
+        if container.completed and container.id not in owed:
             continue
         label = container.labels.phase
         if container.service.name not in listed and (label is None or label not in phases):
@@ -267,14 +269,14 @@ def _with_shares(config: Config, services: Mapping[ServiceKey, Service], cpus: f
     }
 
 
-def _sum(values: Iterable[float | None]) -> int | None:
+def _sum(values: Iterable[float | None]) -> Any:
     """The sum, or None where any is not set or there are none."""
     total, some = 0.0, False
     for value in values:
         if value is None:
             return None
         total, some = total + value, True
-    return total if some else None  # type: ignore[return-value]
+    return (int(total) if total == int(total) else total) if some else None
 
 
 def _closure(key: ServiceKey, direct: Mapping[ServiceKey, set[ServiceKey]]) -> frozenset[ServiceKey]:

@@ -16,6 +16,8 @@ TRIAL_AFTER_S = 1800.0  # refused for this long: one trial at what it used a min
 HEALTHY_WITHIN_S = 180.0  # a restore that is not healthy by then is left as it is, and the next is taken
 DAY_S = 86400.0
 OPERATOR = "operator"
+OWN_REASONS = frozenset({"no_room", "cannot_fit", "dependency", "backoff", "retry_later", "missing", "quarantined"})
+"""Reasons to wait that are a service's own; all others hold for every service alike."""
 
 
 @dataclass(frozen=True, slots=True)
