@@ -27,6 +27,7 @@ from guardian.model import (
     Decision,
     EngineEvent,
     EngineInfo,
+    Held,
     HostReading,
     Inventory,
     Mode,

@@ -51,14 +51,16 @@ class Reloader:
             content = self._watch.poll(self._clock.monotonic())
             return None if content is None else self._take(content, ordered=False)
         except ConfigError as error:
-            return self._refuse(error)
+            self._refuse(error)
+            return None
 
     def order(self) -> Config | None:
         """Take everything that the file says now, save what needs a restart."""
         try:
             return self._take(self._watch.read(), ordered=True)
         except ConfigError as error:
-            return self._refuse(error)
+            self._refuse(error)
+            return None
 
     def reply(self) -> OrderReply:
         """What came of the last order."""

@@ -106,7 +106,11 @@ EMPTY = Platform(services={})
 
 
 def resolve(
-    config: Config, inventory: Inventory, excluded: frozenset[str] = frozenset(), cpus: float | None = None
+    config: Config,
+    inventory: Inventory,
+    excluded: frozenset[str] = frozenset(),
+    cpus: float | None = None,
+    owed: frozenset[str] = frozenset(),
 ) -> Platform:
     """Sort the containers of `inventory` into managed services.
 
