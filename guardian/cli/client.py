@@ -7,6 +7,7 @@ import http.client
 import pwd
 import socket
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -60,7 +61,10 @@ class Client:
         connection = _UnixConnection(self._path, self._timeout_s)
         try:
             connection.request(method, address, body, {"Content-Type": "application/json"} if body else {})
-            content = connection.getresponse().read()
+            response = connection.getresponse()
+            content = response.read()
+            if response.status == HTTPStatus.INTERNAL_SERVER_ERROR and response.headers.get_content_type() == "text/plain":
+                raise DaemonError(f"guardian at {self._path} could not answer: {content.decode(errors='replace').strip()}", 1)
             answer = msgspec.json.decode(content, type=dict[str, Any])
         except TimeoutError:
             raise UnreachableError(

@@ -15,6 +15,8 @@ from guardian.cli.replies import printable, show_json
 from guardian.cli.tables import against, console, table, when, word
 from guardian.units import format_bytes, format_cores, format_ratio, format_seconds
 
+SOON_S = 600.0  # memory that would be full later than this is no news: small rates come and go
+
 Values = Mapping[str, Any]
 
 
@@ -67,7 +69,7 @@ def _notes(shown: Values) -> Iterator[str]:
         yield f"ineffective: soft shedding pauses for {', '.join(shown['ineffective'])}, because it brought next to nothing"
     if shown["disk_level"] != "ok":
         yield f"disk: {shown['disk_level']}; stopping services frees no disk"
-    if shown["memory_full_in_s"] is not None:
+    if shown["memory_full_in_s"] is not None and shown["memory_full_in_s"] <= SOON_S:
         rate = format_bytes(shown["memory_fill_bytes_per_s"])
         yield f"memory fills at {rate} a second: full in {format_seconds(shown['memory_full_in_s'])}"
     for one in shown["deficits"]:
@@ -110,12 +112,13 @@ def _tables(shown: Values) -> Iterator[Table]:
         ("phase", "memory", "cpu", "storage", "over budget", "services of its own"),
         (_phase(one) for one in shown["phases"]),
     )
-    yield table(
-        "Services",
-        ("phase", "service", "state", "working set", "footprint", "limit", "cpu", ""),
-        (_service(one) for one in shown["services"]),
-        right=("working set", "footprint", "limit", "cpu"),
-    )
+    if shown["services"]:
+        yield table(
+            "Services",
+            ("phase", "service", "state", "working set", "footprint", "limit", "cpu", ""),
+            (_service(one) for one in shown["services"]),
+            right=("working set", "footprint", "limit", "cpu"),
+        )
     if shown["shed"]:
         yield table(
             "Stopped by guardian",

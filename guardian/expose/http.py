@@ -209,8 +209,6 @@ class _Handler(BaseHTTPRequestHandler):
     """One request of one connection."""
 
     server: BoundedServer
-    server_version = f"guardian/{__version__}"
-    sys_version = ""
     protocol_version = "HTTP/1.1"
     timeout = DEADLINE_S
     disable_nagle_algorithm = False  # a Unix socket has none
@@ -265,6 +263,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(response.body)
+
+    def version_string(self) -> str:
+        return f"guardian/{__version__}"
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the base class says of a request that it cannot read."""

@@ -226,6 +226,14 @@ def test_a_daemon_whose_loop_stands_still_ends_with_69(run: Run, daemon: FakeDae
     assert "did not answer in time" in result.stderr
 
 
+def test_a_mistake_inside_the_daemon_points_to_its_log(run: Run, daemon: FakeDaemon) -> None:
+    """A mistake inside the daemon ends with 1 and points to its log."""
+    daemon.fails = RuntimeError("secret")
+    result = run("hold")
+    assert result.exit_code == 1
+    assert "could not answer: something went wrong; the log says what" in result.stderr
+
+
 # --- history ----------------------------------------------------------------------------------------------------------
 
 
