@@ -98,19 +98,19 @@ class SimulatedEngine:
                 if cell is not None and cell.runs and id_ not in self._without_stats
             }
 
-    def read_host(self) -> HostReading:
-        """The host now, but for `cpu_ratio`, which is a mean over readings; see `SimulatedHost`. Never fails."""
+    def read_host(self) -> tuple[HostReading, float]:
+        """The host now, and the core seconds that it has used so far: `SimulatedHost` makes `cpu_ratio` of them. Never fails."""
         with self._changed:
             self.poll()
             world, host = self._world, self.scenario.host
             cpu_some, memory_some, memory_full = world.pressure()
-            return HostReading(
+            reading = HostReading(
                 at_s=world.now_s,
                 cores=host.cores,
                 memory_total_bytes=host.memory,
                 memory_available_bytes=world.available_bytes(),
-                swap_total_bytes=host.swap,
-                swap_used_bytes=world.swapped_bytes(),
+                swap_total_bytes=host.swap or None,
+                swap_used_bytes=world.swapped_bytes() if host.swap else None,
                 cpu_some_avg10_ratio=cpu_some if host.psi else None,
                 memory_some_avg10_ratio=memory_some if host.psi else None,
                 memory_full_avg10_ratio=memory_full if host.psi else None,
@@ -120,11 +120,7 @@ class SimulatedEngine:
                 disk_total_bytes=host.disk.size,
                 disk_available_bytes=host.disk.size - world.disk_used_bytes(),
             )
-
-    def busy_core_s(self) -> float:
-        """Core seconds that the host has used since the scenario began, at the last `poll`."""
-        with self._changed:
-            return self._world.busy_core_s()
+            return reading, world.busy_core_s()
 
     @property
     def oom_kills(self) -> tuple[OomKill, ...]:

@@ -1,6 +1,6 @@
 """What a simulated host and its services do over time: the types of a scenario, with a default for everything.
 
-A scenario is written in YAML (`scenarios/*.yaml` are examples; `reading.load` reads one) or built in code:
+A scenario is written in YAML (`scenarios/*.yaml` are examples; `find_scenario` reads one) or built in code:
 
     Scenario(services={"web": Service(memory=200 * MIB, steps=(Step(at=30, memory=leak(2 * MIB)),))})
 
