@@ -10,6 +10,7 @@ import re
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from guardian import logs
 from guardian.clock import Clock
@@ -51,6 +52,7 @@ class CgroupReader:
         self._finder: CgroupFinder | None = None
         self._open: dict[str, _Followed] = {}
         self._distrusted: dict[str, float | None] = {}  # by id: when the run began whose figures were refuted
+        self._short = False  # of descriptors
 
     @property
     def covered(self) -> frozenset[str]:
@@ -74,19 +76,7 @@ class CgroupReader:
         new = [id_ for id_ in wanted if id_ not in self._open and id_ not in self._distrusted]
         if not new or (hierarchy := self._ready()) is None or self._finder is None:
             return
-        room = _descriptor_room() // DESCRIPTORS
-        for id_, path in self._finder.locate(new).items():
-            if len(self._open) >= room:
-                self._say_no_descriptors()
-                return
-            try:
-                files = CgroupFiles(hierarchy, path)
-            except OSError as error:  # it ended just now, or may not be read: the engine can say more
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._say_no_descriptors()
-                    return
-                continue
-            self._open[id_] = _Followed(wanted[id_].name, wanted[id_].started_wall_s, files)
+        self._short = self._open_all(hierarchy, wanted, self._finder.locate(new))
 
     def read(self) -> Readings:
         """The counters of every covered container now. Never raises; a figure that is not there or not understood is None."""
@@ -143,6 +133,21 @@ class CgroupReader:
                 self._finder = CgroupFinder(self._clock, self._hierarchy.memory, own)
         return self._hierarchy
 
+    def _open_all(self, hierarchy: Hierarchy, wanted: Mapping[str, Container], paths: Mapping[str, str]) -> bool:
+        """Cover those at `paths`, by id; whether descriptors ran short."""
+        room = _descriptor_room() // DESCRIPTORS
+        for id_, path in paths.items():
+            if len(self._open) >= room:
+                return self._say_short()
+            try:
+                files = CgroupFiles(hierarchy, path)
+            except OSError as error:  # it ended just now, or may not be read: the engine can say more
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    return self._say_short()
+                continue
+            self._open[id_] = _Followed(wanted[id_].name, wanted[id_].started_wall_s, files)
+        return False
+
     def _drop(self, container_id: str) -> None:
         self._open.pop(container_id).files.close()
         if self._finder is not None:
@@ -160,11 +165,13 @@ class CgroupReader:
             engine_footprint_bytes=said.footprint_bytes,
         )
 
-    def _say_no_descriptors(self) -> None:
-        _log.warning(
-            "too few file descriptors to read every container's cgroup: using the engine's figures for the rest; raise LimitNOFILE",
-            covered=len(self._open),
-        )
+    def _say_short(self) -> Literal[True]:
+        if not self._short:
+            _log.warning(
+                "too few file descriptors for every container's cgroup: using the engine's figures for the rest; raise LimitNOFILE",
+                covered=len(self._open),
+            )
+        return True
 
 
 def _same_run(container: Container | None, started_wall_s: float | None) -> bool:

@@ -1,0 +1,601 @@
+"""Containers' use from cgroup files, on trees as cgroup v1 and v2 make them."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from support.cgroup_trees import MIB, CgroupTree, Use, as_the_kernel_reads
+
+from guardian.clock import VirtualClock
+from guardian.engine.parse import footprint_bytes
+from guardian.engine.protocol import RawStats
+from guardian.model import Container, ContainerState, ServiceKey
+from guardian.sense.cgroups import CgroupReader
+
+OUTER = "f" * 64
+PLAIN = "docker/{id}"
+
+LAYOUTS = {
+    "v1, cgroupfs driver": (1, PLAIN),
+    "v1, systemd driver": (1, "system.slice/docker-{id}.scope"),
+    "v1, custom parent": (1, "tenants/blue/{id}"),
+    "v1, nested engine": (1, f"docker/{OUTER}/docker/{{id}}"),
+    "v2, cgroupfs driver": (2, PLAIN),
+    "v2, systemd driver": (2, "system.slice/docker-{id}.scope"),
+    "v2, custom slice": (2, "tenants.slice/tenants-blue.slice/docker-{id}.scope"),
+    "v2, nested engine": (2, f"system.slice/docker-{OUTER}.scope/docker/{{id}}"),
+    "v2, rootless, app.slice": (2, "user.slice/user-1000.slice/user@1000.service/app.slice/docker-{id}.scope"),
+    "v2, rootless, user.slice": (2, "user.slice/user-1000.slice/user@1000.service/user.slice/docker-{id}.scope"),
+    "v2, rootless, cgroupfs": (2, "user.slice/user-1000.slice/user@1000.service/app.slice/docker.service/docker/{id}"),
+}
+
+
+def id_of(number: int) -> str:
+    return f"{number:064x}"
+
+
+def container(number: int = 1, *, state: ContainerState = ContainerState.RUNNING, run: float | None = 1.0) -> Container:
+    name = f"service-{number}"
+    return Container(id_of(number), name, ServiceKey("demo", name), state=state, started_wall_s=run)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+Open = Callable[[CgroupTree], CgroupReader]
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def open_reader(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Makes readers of a tree, under a kernel that removes cgroups."""
+    monkeypatch.setattr(os, "pread", as_the_kernel_reads(os.pread))
+    readers = []
+
+    def make(tree: CgroupTree) -> CgroupReader:
+        readers.append(CgroupReader(clock, str(tree.root), str(tree.proc)))
+        return readers[-1]
+
+    yield make
+    for reader in readers:
+        reader.close()
+
+
+# --- finding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "layout"), LAYOUTS.values(), ids=LAYOUTS)
+def test_a_container_is_found_by_its_id_in_every_layout(tmp_path: Path, open_reader: Open, version: int, layout: str) -> None:
+    """A container is found by its id in every layout, among other cgroups."""
+    tree = CgroupTree(tmp_path, version)
+    for other in ("init.scope", "system.slice/ssh.service", "user.slice/user-1000.slice/session-1.scope"):
+        tree.add(other)
+    for number in (1, 2):
+        tree.add(layout.format(id=id_of(number)), Use(anon=number * 100 * MIB))
+    reader = open_reader(tree)
+    reader.follow([container(1), container(2)])
+    assert reader.covered == {id_of(1), id_of(2)}
+    stats = reader.read().stats
+    assert stats[id_of(2)].footprint_bytes - stats[id_of(1)].footprint_bytes == 100 * MIB
+
+
+def test_v1_controllers_that_share_a_mount_are_found(tmp_path: Path, open_reader: Open) -> None:
+    """On v1, CPU time is found where cpuacct shares its mount with cpu."""
+    tree = CgroupTree(tmp_path, 1, cpuacct="cpu,cpuacct")
+    tree.add(PLAIN.format(id=id_of(1)), Use(cpu_s=7.25))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    assert reader.read().stats[id_of(1)].cpu_total_s == 7.25
+
+
+def test_a_hybrid_host_is_read_where_its_memory_controller_is(tmp_path: Path, open_reader: Open) -> None:
+    """A hybrid host is read on v1 where memory is there, and in `unified` where it was moved there."""
+    for name, tree in {
+        "v1": CgroupTree(tmp_path / "v1", 1, unified=True),
+        "v2": CgroupTree(tmp_path / "v2", 2, unified_memory=True),
+    }.items():
+        tree.add(PLAIN.format(id=id_of(1)))
+        reader = open_reader(tree)
+        reader.follow([container(1)])
+        assert reader.covered == {id_of(1)}, name
+
+
+def test_an_engine_in_our_own_container_is_found_however_wide_the_host_is(tmp_path: Path, open_reader: Open) -> None:
+    """The containers of an engine that runs beside guardian in one container are found without a search of the whole host."""
+    tree = CgroupTree(tmp_path, 2, own=f"/deep/{'d/' * 8}docker/{OUTER}")
+    tree.add(f"deep/{'d/' * 8}docker/{OUTER}/docker/{id_of(1)}")
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    assert reader.covered == {id_of(1)}
+
+
+def test_a_mount_unit_with_the_id_in_its_name_is_no_container(tmp_path: Path, open_reader: Open) -> None:
+    """The cgroup of a mount unit of systemd has the container's id in its name, and is not taken for the container's."""
+    tree = CgroupTree(tmp_path, 2)
+    tree.add(f"system.slice/var-lib-docker-containers-{id_of(1)}-mounts-shm.mount")
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    assert reader.covered == set()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_has_no_cgroup_here_is_not_covered(tmp_path: Path, open_reader: Open, version: int) -> None:
+    """A container of an engine elsewhere is not covered, nor is a stopped one, or an id that is none."""
+    tree = CgroupTree(tmp_path, version)
+    tree.add(PLAIN.format(id=id_of(2)))
+    tree.add("docker/escape")
+    reader = open_reader(tree)
+    reader.follow([container(1), container(2, state=ContainerState.EXITED), replace(container(3), id="../docker/escape")])
+    assert reader.covered == set()
+    assert reader.read().stats == {}
+
+
+def test_without_any_cgroup_hierarchy_nothing_is_covered(tmp_path: Path, clock: VirtualClock) -> None:
+    """Where there are no cgroups at all, nothing is covered and nothing fails."""
+    reader = CgroupReader(clock, str(tmp_path / "none"), str(tmp_path / "none"))
+    reader.follow([container(1)])
+    assert (reader.covered, reader.read().stats) == (frozenset(), {})
+
+
+def test_a_cgroup_without_memory_is_not_covered(tmp_path: Path, open_reader: Open) -> None:
+    """A cgroup without memory files, as a rootless engine without delegation makes it, is not covered and leaks nothing."""
+    tree = CgroupTree(tmp_path, 2)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path)
+    tree.file(path, "memory.current").unlink()
+    reader = open_reader(tree)
+    before = descriptors()
+    reader.follow([container(1)])
+    assert reader.covered == set()
+    assert descriptors() == before
+
+
+def test_a_fruitless_search_is_repeated_only_after_half_a_minute(
+    tmp_path: Path, open_reader: Open, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that was not found is searched for again after 30 s, and the tree is not walked before."""
+    tree = CgroupTree(tmp_path, 2)
+    reader = open_reader(tree)
+    walks = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: walks.append(path) or scandir(path))
+    reader.follow([container(1)])
+    tree.add(f"somewhere/{id_of(1)}")
+    first = len(walks)
+    clock.advance(29)
+    reader.follow([container(1)])
+    assert (len(walks), reader.covered) == (first, set())
+    clock.advance(1)
+    reader.follow([container(1)])
+    assert reader.covered == {id_of(1)}
+
+
+def test_three_hundred_containers_in_an_unusual_place_cost_one_walk(
+    tmp_path: Path, open_reader: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three hundred containers in an unusual place are found by one walk, and a newcomer there by none."""
+    tree = CgroupTree(tmp_path, 2)
+    for number in range(301):
+        tree.add(f"odd.slice/docker-{id_of(number)}.scope")
+    reader = open_reader(tree)
+    walks: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: walks.append(path) or scandir(path))
+    reader.follow([container(number) for number in range(300)])
+    assert len(reader.covered) == 300
+    assert len(walks) == 2
+    reader.follow([container(number) for number in range(301)])
+    assert len(reader.covered) == 301
+    assert len(walks) == 2
+
+
+def test_a_search_is_bounded(tmp_path: Path, open_reader: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search looks into no more than a thousand directories, and no deeper than eight levels."""
+    tree = CgroupTree(tmp_path, 2)
+    for number in range(1200):
+        (tree.root / f"many/{number}/below").mkdir(parents=True)
+    tree.add(f"{'deep/' * 9}{id_of(1)}")
+    reader = open_reader(tree)
+    walks: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: walks.append(path) or scandir(path))
+    reader.follow([container(1), container(2)])
+    assert reader.covered == set()
+    assert len(walks) <= 1000
+    assert max(path.removeprefix(str(tree.root)).strip("/").count("/") for path in walks) < 8
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_figures_are_those_of_the_design(tmp_path: Path, open_reader: Open, clock: VirtualClock, version: int) -> None:
+    """Working set is usage less inactive file pages; the footprint is what cannot be reclaimed, without page cache."""
+    tree = CgroupTree(tmp_path, version)
+    use = Use(anon=50 * MIB, shmem=5 * MIB, inactive_file=900 * MIB, active_file=100 * MIB, cpu_s=2.5, oom_kills=4, pids=9)
+    tree.add(PLAIN.format(id=id_of(1)), use)
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    readings = reader.read()
+    read = readings.stats[id_of(1)]
+    kernel = use.kernel + 16384 if version == 2 else 0  # v1 cannot tell which of it is reclaimable
+    assert read == RawStats(clock.monotonic(), use.usage - 900 * MIB, 55 * MIB + kernel, 2.5, 4, 9)
+    assert readings.at_s == clock.monotonic()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_footprint_is_the_engine_s_formula(tmp_path: Path, open_reader: Open, version: int) -> None:
+    """The footprint is what the engine's stats would give of the same memory.stat."""
+    tree = CgroupTree(tmp_path, version)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path, Use(anon=123 * MIB, shmem=45 * MIB))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    lines = tree.file(path, "memory.stat").read_text().splitlines()
+    figures = {name: int(value) for name, _, value in (line.partition(" ") for line in lines)}
+    assert reader.read().stats[id_of(1)].footprint_bytes == footprint_bytes(figures)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_each_read_shows_what_is_used_now(tmp_path: Path, open_reader: Open, clock: VirtualClock, version: int) -> None:
+    """Each read shows the memory and CPU time of its moment; OOM kills and pids follow within five seconds."""
+    tree = CgroupTree(tmp_path, version)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path, Use(anon=10 * MIB, cpu_s=1.0, pids=1))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    first = reader.read().stats[id_of(1)]
+    tree.add(path, Use(anon=500 * MIB, cpu_s=1.5, pids=2, oom_kills=1))
+    clock.advance(0.1)
+    second = reader.read().stats[id_of(1)]
+    assert second.footprint_bytes - first.footprint_bytes == 490 * MIB
+    assert second.cpu_total_s == 1.5
+    clock.advance(5)
+    third = reader.read().stats[id_of(1)]
+    assert (third.pids, third.oom_kills) == (2, 1)
+
+
+def test_pages_that_change_lists_by_themselves_show_within_five_seconds(
+    tmp_path: Path, open_reader: Open, clock: VirtualClock
+) -> None:
+    """Where nothing ran and the usage is the same, memory.stat is read again after five seconds all the same."""
+    tree = CgroupTree(tmp_path, 2)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path, Use(inactive_file=10 * MIB, active_file=30 * MIB))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    first = reader.read().stats[id_of(1)]
+    tree.add(path, Use(inactive_file=30 * MIB, active_file=10 * MIB))
+    clock.advance(5)
+    assert first.working_set_bytes - reader.read().stats[id_of(1)].working_set_bytes == 20 * MIB
+
+
+FILES = {
+    1: ("memory.stat", "memory.usage_in_bytes", "memory.oom_control", "cpuacct.usage", "pids.current"),
+    2: ("memory.stat", "memory.current", "memory.events", "cpu.stat", "pids.current"),
+}
+
+
+@pytest.mark.parametrize(("version", "file"), [(version, file) for version, files in FILES.items() for file in files])
+@pytest.mark.parametrize("content", [b"", b"\n", b"max\n", b"-5\n", b"\xff\x00\n", b"anon 12"], ids=repr)
+def test_a_file_that_cannot_be_understood_hides_its_own_figures_only(
+    tmp_path: Path, open_reader: Open, version: int, file: str, content: bytes
+) -> None:
+    """A file that cannot be understood makes its own figures unknown, never zero, and leaves the others."""
+    tree = CgroupTree(tmp_path, version)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path)
+    tree.write(path, file, content)
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    read = reader.read().stats[id_of(1)]
+    hidden = {
+        "memory.stat": {"working_set_bytes", "footprint_bytes"},
+        "memory.usage_in_bytes": {"working_set_bytes"},
+        "memory.current": {"working_set_bytes"},
+        "memory.oom_control": {"oom_kills"},
+        "memory.events": {"oom_kills"},
+        "cpuacct.usage": {"cpu_total_s"},
+        "cpu.stat": {"cpu_total_s"},
+        "pids.current": {"pids"},
+    }[file]
+    figures = ("working_set_bytes", "footprint_bytes", "cpu_total_s", "oom_kills", "pids")
+    assert {name for name in figures if getattr(read, name) is None} == hidden
+
+
+def test_a_garbled_part_makes_the_footprint_unknown(tmp_path: Path, open_reader: Open) -> None:
+    """One part of the footprint that cannot be read makes it unknown, not smaller."""
+    tree = CgroupTree(tmp_path, 2)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path)
+    text = tree.file(path, "memory.stat").read_bytes()
+    tree.write(path, "memory.stat", text.replace(b"\nshmem 0\n", b"\nshmem ?\n"))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    assert reader.read().stats[id_of(1)].footprint_bytes is None
+
+
+def test_an_old_kernel_s_missing_files_are_unknown_figures(tmp_path: Path, open_reader: Open) -> None:
+    """A kernel without OOM counts and a host without the pids controller leave these figures unknown."""
+    tree = CgroupTree(tmp_path, 1)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path)
+    tree.file(path, "memory.oom_control").unlink()
+    tree.file(path, "pids.current").unlink()
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    read = reader.read().stats[id_of(1)]
+    assert (read.oom_kills, read.pids) == (None, None)
+    assert read.footprint_bytes == 50 * MIB
+
+
+lines = st.lists(
+    st.tuples(
+        st.sampled_from(["anon", "shmem", "inactive_file", "total_rss", "oom_kill", "usage_usec", "x"]), st.text(max_size=25)
+    ),
+    max_size=8,
+).map(lambda pairs: "\n".join(f"{name} {value}" for name, value in pairs).encode("utf-8", "replace"))
+contents = st.one_of(
+    st.binary(max_size=200),
+    lines,
+    st.integers().map(lambda number: f"{number}\n".encode()),
+    st.integers(min_value=0, max_value=9000).map(lambda digits: b"9" * digits),
+)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@given(written=st.lists(contents, min_size=5, max_size=5))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_no_content_raises_or_gives_a_negative_figure(tmp_path: Path, version: int, written: list[bytes]) -> None:
+    """Whatever the files hold, a read neither raises nor gives a negative figure."""
+    tree = CgroupTree(tmp_path / str(len(os.listdir(tmp_path))), version)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path)
+    for file, content in zip(FILES[version], written, strict=True):
+        tree.write(path, file, content)
+    reader = CgroupReader(VirtualClock(), str(tree.root), str(tree.proc))
+    try:
+        reader.follow([container(1)])
+        read = reader.read().stats[id_of(1)]
+    finally:
+        reader.close()
+    figures = (read.working_set_bytes, read.footprint_bytes, read.cpu_total_s, read.oom_kills, read.pids)
+    assert all(figure is None or figure >= 0 for figure in figures)
+
+
+# --- coming and going -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_cgroup_that_vanished_is_gone_and_not_zero(tmp_path: Path, open_reader: Open, version: int) -> None:
+    """A container whose cgroup vanished between two reads is gone, told once, and has no figures; the others have theirs."""
+    tree = CgroupTree(tmp_path, version)
+    for number in (1, 2):
+        tree.add(PLAIN.format(id=id_of(number)))
+    reader = open_reader(tree)
+    reader.follow([container(1), container(2)])
+    tree.remove(PLAIN.format(id=id_of(1)))
+    readings = reader.read()
+    assert readings.gone == {id_of(1)}
+    assert readings.stats.keys() == {id_of(2)} == reader.covered
+    assert reader.read().gone == frozenset()
+
+
+def test_a_container_that_ended_and_is_still_listed_costs_no_walk(
+    tmp_path: Path, open_reader: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that ended, and that a list still shows as running, is not searched for."""
+    tree = CgroupTree(tmp_path, 2)
+    tree.add(PLAIN.format(id=id_of(1)))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    tree.remove(PLAIN.format(id=id_of(1)))
+    reader.read()
+    walks: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: walks.append(path) or scandir(path))
+    reader.follow([container(1)])
+    assert (reader.covered, walks) == (frozenset(), [])
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["gone was seen", "gone was missed"])
+def test_a_restarted_container_is_read_from_its_new_cgroup(tmp_path: Path, open_reader: Open, seen: bool) -> None:
+    """A restarted container is read from the cgroup of its new run, whether or not the end of the old one was seen."""
+    tree = CgroupTree(tmp_path, 1)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path, Use(anon=500 * MIB))
+    reader = open_reader(tree)
+    reader.follow([container(1, run=1.0)])
+    tree.remove(path)
+    if seen:
+        reader.read()
+    tree.add(path, Use(anon=20 * MIB))
+    reader.follow([container(1, run=2.0)])
+    assert reader.read().stats[id_of(1)].footprint_bytes == 20 * MIB
+
+
+def test_a_container_that_left_the_list_is_no_longer_read(tmp_path: Path, open_reader: Open) -> None:
+    """A container that left the list, or that no longer runs, is no longer read; a paused one is."""
+    tree = CgroupTree(tmp_path, 2)
+    for number in (1, 2, 3):
+        tree.add(PLAIN.format(id=id_of(number)))
+    reader = open_reader(tree)
+    reader.follow([container(1), container(2), container(3)])
+    reader.follow([container(2, state=ContainerState.EXITED), container(3, state=ContainerState.PAUSED)])
+    assert reader.read().stats.keys() == {id_of(3)}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_descriptors_come_back(tmp_path: Path, open_reader: Open, version: int) -> None:
+    """After 300 containers were followed and left, or vanished, as many descriptors are open as before."""
+    tree = CgroupTree(tmp_path, version)
+    reader = open_reader(tree)
+    before = descriptors()
+    for number in range(300):
+        path = PLAIN.format(id=id_of(number))
+        tree.add(path)
+        reader.follow([container(number)])
+        assert reader.covered == {id_of(number)}
+        tree.remove(path)
+        if number % 2:
+            assert reader.read().gone == {id_of(number)}
+    reader.follow([])
+    assert descriptors() == before
+
+
+def test_close_gives_every_descriptor_back(tmp_path: Path, open_reader: Open) -> None:
+    """Closing gives every descriptor back, may be repeated, and the reader can be used again."""
+    tree = CgroupTree(tmp_path, 2)
+    tree.add(PLAIN.format(id=id_of(1)))
+    reader = open_reader(tree)
+    before = descriptors()
+    reader.follow([container(1)])
+    assert descriptors() == before + 5
+    reader.close()
+    reader.close()
+    assert descriptors() == before
+    reader.follow([container(1)])
+    assert reader.covered == {id_of(1)}
+
+
+def test_where_descriptors_are_few_the_rest_is_not_covered(tmp_path: Path, open_reader: Open) -> None:
+    """Half of the descriptors are left to others: what does not fit is not covered, and that is said once."""
+    tree = CgroupTree(tmp_path, 2)
+    for number in range(40):
+        tree.add(PLAIN.format(id=id_of(number)))
+    reader = open_reader(tree)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        with capture_logs() as logged:
+            reader.follow([container(number) for number in range(40)])
+            reader.follow([container(number) for number in range(40)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(reader.covered) == 20
+    assert [line["log_level"] for line in logged] == ["warning"]
+
+
+def test_when_descriptors_run_out_nothing_fails(tmp_path: Path, open_reader: Open) -> None:
+    """When the process has no descriptor left, the container is not covered, and none is lost."""
+    tree = CgroupTree(tmp_path, 2)
+    tree.add(PLAIN.format(id=id_of(1)))
+    reader = open_reader(tree)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = descriptors()
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    fillers: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, limits[1]))
+    try:
+        while True:
+            fillers.append(os.dup(0))
+    except OSError:
+        for _ in range(3):  # enough to look for the hierarchy, too few for the five files
+            os.close(fillers.pop())
+        reader.follow([container(1)])
+    finally:
+        for filler in fillers:
+            os.close(filler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert reader.covered == set()
+    assert descriptors() == before
+
+
+# --- checking -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def followed(tmp_path: Path, open_reader: Open) -> CgroupReader:
+    """One container of 100 MiB working set, of which 98 MiB are anonymous."""
+    tree = CgroupTree(tmp_path, 1)
+    tree.add(PLAIN.format(id=id_of(1)), Use(anon=98 * MIB, inactive_file=50 * MIB, active_file=1 * MIB, kernel=1 * MIB))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    return reader
+
+
+def said(working_set: float | None, footprint: float | None) -> RawStats:
+    """What the engine says, in MiB."""
+    return RawStats(0.0, *(None if value is None else int(value * MIB) for value in (working_set, footprint)))
+
+
+def test_figures_that_agree_are_checked_once(followed: CgroupReader) -> None:
+    """A container is unchecked until the engine's figures agree within 5%."""
+    assert followed.unchecked == {id_of(1)}
+    followed.check(id_of(1), said(104.9, 93.5))
+    assert (followed.unchecked, followed.covered) == (frozenset(), {id_of(1)})
+
+
+@pytest.mark.parametrize(("working_set", "footprint"), [(110, 98), (100, 80), (None, 130), (0, 98)])
+def test_figures_that_disagree_twice_are_not_believed(
+    followed: CgroupReader, working_set: float | None, footprint: float | None
+) -> None:
+    """A working set or footprint that disagrees on two looks takes the container out, with one line in the log."""
+    with capture_logs() as logged:
+        followed.check(id_of(1), said(working_set, footprint))
+        assert followed.covered == followed.unchecked == {id_of(1)}
+        followed.check(id_of(1), said(working_set, footprint))
+    assert followed.covered == followed.unchecked == followed.read().stats.keys() == set()
+    assert [(line["log_level"], line["container"]) for line in logged] == [("warning", "service-1")]
+
+
+def test_what_is_not_believed_stays_out_for_this_run(followed: CgroupReader) -> None:
+    """A container that is not believed is not covered again by following, until it was restarted."""
+    for _ in range(2):
+        followed.check(id_of(1), said(300, 300))
+    followed.follow([container(1, run=1.0), container(2)])
+    assert followed.covered == set()
+    followed.follow([container(1, run=2.0)])
+    assert followed.covered == {id_of(1)}
+
+
+def test_one_disagreement_is_forgiven(followed: CgroupReader) -> None:
+    """A second look that agrees clears a first that did not: the figures were not read at the same moment."""
+    followed.check(id_of(1), said(150, 150))
+    followed.check(id_of(1), said(100, 98))
+    assert (followed.unchecked, followed.covered) == (frozenset(), {id_of(1)})
+
+
+def test_unknown_figures_decide_nothing(followed: CgroupReader) -> None:
+    """An engine that says nothing of memory neither confirms nor refutes; so does one asked for what is not covered."""
+    for _ in range(3):
+        followed.check(id_of(1), said(None, None))
+        followed.check(id_of(2), said(5000, 5000))
+    assert followed.unchecked == followed.covered == {id_of(1)}
+
+
+def test_a_small_container_may_differ_by_four_mebibytes(tmp_path: Path, open_reader: Open) -> None:
+    """Of a small container, 4 MiB of difference are more than 5% and still agree."""
+    tree = CgroupTree(tmp_path, 1)
+    tree.add(PLAIN.format(id=id_of(1)), Use(anon=3 * MIB, active_file=0, kernel=0))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    reader.check(id_of(1), said(6.9, 6.9))
+    assert reader.unchecked == frozenset()
+
+
+def test_a_container_that_grew_between_the_readings_agrees(tmp_path: Path, open_reader: Open, clock: VirtualClock) -> None:
+    """What the engine said while a container grew lies between the reading before and the one after: that agrees."""
+    tree = CgroupTree(tmp_path, 1)
+    path = PLAIN.format(id=id_of(1))
+    tree.add(path, Use(anon=100 * MIB, cpu_s=1))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    reader.read()
+    tree.add(path, Use(anon=400 * MIB, cpu_s=2))
+    clock.advance(1)
+    reader.check(id_of(1), said(200, 200))
+    assert (reader.unchecked, reader.covered) == (frozenset(), {id_of(1)})
