@@ -1,0 +1,55 @@
+"""What tests of the whole daemon share: an engine with stand-ins, a recording proxy before it, and guardian itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.daemon import GuardianProcess
+from support.platform import ReferencePlatform
+from support.private_engine import PrivateEngine
+from support.socket_proxy import SocketProxy
+from support.standin import import_standin
+
+
+@pytest.fixture(scope="session")
+def standin_engine(engine_host: PrivateEngine) -> PrivateEngine:
+    """The private engine, with the stand-in's image."""
+    import_standin(engine_host)
+    return engine_host
+
+
+@pytest.fixture
+def proxy(standin_engine: PrivateEngine, tmp_path: Path) -> Iterator[SocketProxy]:
+    """Records what guardian asks of the engine, where guardian is given its `url`."""
+    with SocketProxy(standin_engine.socket, tmp_path / "proxy.sock") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def make_platform(standin_engine: PrivateEngine) -> Iterator[Callable[..., ReferencePlatform]]:
+    """Brings up a platform (arguments as of ReferencePlatform, save the URL), and removes it after the test."""
+    with ExitStack() as made:
+
+        def make(**arguments: object) -> ReferencePlatform:
+            platform = ReferencePlatform(standin_engine.url, **arguments)  # type: ignore[arg-type]
+            made.callback(platform.remove)
+            platform.up()
+            return platform
+
+        yield make
+
+
+@pytest.fixture
+def make_guardian(tmp_path: Path) -> Iterator[Callable[..., GuardianProcess]]:
+    """A daemon on a configuration, not yet started; it ends with the test, before proxy and platform do."""
+    with ExitStack() as made:
+
+        def make(config: str, *arguments: str, **environ: str) -> GuardianProcess:
+            guardian = GuardianProcess(tmp_path / "guardian", config, environ, *arguments)
+            made.callback(guardian.close)
+            return guardian
+
+        yield make
