@@ -24,6 +24,7 @@ from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.expose.web import WebServer
 from guardian.ledger.book import Ledger
 from guardian.ledger.lock import EngineLock, StateLock
+from guardian.ledger.schema import LEDGER_NAME
 from guardian.ledger.store import Store
 from guardian.loop import HostSource, Loop
 from guardian.model import Action, ActionKind, EngineEvent, Level
@@ -40,7 +41,6 @@ END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
 CONFIG_POLL_S = 0.5
 BUSY_CONTAINERS_S = 1.0  # pace of the engine's rounds while the level is not ok
 STATUS_EVERY_S = 10.0
-LEDGER_NAME = "ledger.db"
 
 _log = logs.get("daemon")
 
@@ -106,10 +106,6 @@ class Daemon:
         self._ready = False
         self._fatal = ""
 
-    @property
-    def listening(self) -> tuple[str, int]:
-        return self._web.address
-
     def run(self) -> int:
         """Until SIGTERM or SIGINT. The exit code: 0, or 1 where something could not be ended in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -122,7 +118,7 @@ class Daemon:
             mode=config.mode.value,
             engine=config.engine.url,
             state_dir=config.state_dir,
-            listen=config.web.listen,
+            address="{}:{}".format(*self._web.address),
             control=config.web.control,
         )
         self._scheduler.every("containers", self._container_pace(), self._read_containers)
@@ -142,7 +138,6 @@ class Daemon:
         interval_s = float(self._loop.config.sampling.host)
         snapshot = self._loop.tick(interval_s)
         self._metrics.update(snapshot)
-        self._metrics.sampled("host", 0.0, ok=snapshot.sample.host is not None)
         self._metrics.ticked(self._clock.monotonic() - began_s, self._scheduler.lag("tick"), interval_s)
         self._scheduler.repace("containers", self._container_pace())
         if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):

@@ -45,7 +45,7 @@ def decided(decision: Decision, assessment: Assessment, mode: Mode) -> None:
     _log.warning(
         "decision" if mode is Mode.ENFORCE else "decision (observed, nothing is done)",
         mode=mode.value,
-        level=str(assessment.level),
+        host_level=str(assessment.level),
         signal=None if signal is None else signal.signal.value,
         value=None if signal is None or signal.value is None else round(signal.value, 4),
         threshold=None if deficit is None else deficit.threshold,
@@ -110,7 +110,7 @@ def level(assessment: Assessment, before: Level | None) -> None:
         one.signal.value: [str(one.level), None if one.value is None else round(one.value, 4)] for one in assessment.signals
     }
     (_log.info if assessment.level is Level.OK else _log.warning)(
-        "level", level=str(assessment.level), before=None if before is None else str(before), signals=signals
+        "level changed", to=str(assessment.level), before=None if before is None else str(before), signals=signals
     )
 
 
@@ -125,7 +125,7 @@ def held(one: Held) -> None:
 
 
 def exhausted(assessment: Assessment) -> None:
-    _log.error("exhausted: memory is hard and nothing that is left to shed would be enough", level=str(assessment.level))
+    _log.error("exhausted: memory is hard and nothing that is left to shed would be enough", host_level=str(assessment.level))
 
 
 def found(finding: Finding) -> None:

@@ -151,7 +151,7 @@ class Loop:
     def tick(self, interval_s: float = 1.0) -> Snapshot:
         """Sense, assess, decide, act, publish. Raises nothing that a sensor, the engine or the ledger can cause."""
         now_s, config = self._clock.monotonic(), self.config
-        sample = Sample(self._host.read(), self._containers.current())
+        sample = self._sense()
         platform = self._resolve(config, sample)
         outcomes = self._take_outcomes()
         overridden = self._reconcile(config, sample.inventory, platform)
@@ -178,6 +178,12 @@ class Loop:
         return self._publish(sample, assessment, decision, after)
 
     # --- its steps --------------------------------------------------------------------------------------------------
+
+    def _sense(self) -> Sample:
+        began_s = self._clock.monotonic()
+        host = self._host.read()
+        self._telemetry.sampled("host", self._clock.monotonic() - began_s, host.memory_total_bytes is not None)
+        return Sample(host, self._containers.current())
 
     def _resolve(self, config: Config, sample: Sample) -> Platform:
         """Sorting containers into services is pure: done again only when one of its inputs is another."""

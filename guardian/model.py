@@ -284,7 +284,6 @@ class Assessment:
     signals: tuple[SignalStatus, ...]
     services: tuple[ServiceStatus, ...]
     phases: tuple[PhaseUse, ...]
-    deficits: tuple[Deficit, ...]
     fill_bytes_per_s: float | None  # None: not known or not filling
     full_in_s: float | None  # None: not filling
     unmanaged: tuple[str, ...] = ()  # names of running containers in scope that no phase lists
@@ -397,6 +396,7 @@ class Decision:
     actions: tuple[Action, ...] = ()
     held: tuple[Held, ...] = ()
     candidates: tuple[Candidate, ...] = ()  # those looked at for the shed of this tick, or for the next one
+    deficits: tuple[Deficit, ...] = ()
     holds: tuple[str, ...] = ()  # reasons why nothing is started: pressure, operator, engine, disk
     standby: bool = False
     exhausted: bool = False

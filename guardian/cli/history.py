@@ -16,9 +16,9 @@ from guardian.errors import LedgerError, UnreachableError
 from guardian.expose.orders import find_or_parse
 from guardian.expose.status import history_row
 from guardian.ledger.history import read_rows
+from guardian.ledger.schema import LEDGER_NAME
 from guardian.units import format_bytes, format_ratio
 
-LEDGER_NAME = "ledger.db"
 MAX_ROWS = 10_000
 
 Rows = Sequence[Mapping[str, Any]]

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from guardian.expose.catalog import CATALOG
 from guardian.expose.snapshot import Snapshot
-from guardian.model import Assessment, HostReading, Mode, PhaseUse, ServiceState, ServiceStatus, Signal
+from guardian.model import HostReading, Mode, PhaseUse, ServiceState, ServiceStatus, Signal
 
 HOLD_REASONS = ("pressure", "operator", "engine", "disk")
 MEMORY_SIGNALS = (Signal.MEMORY, Signal.PLATFORM_MEMORY)
@@ -91,20 +91,20 @@ def _signals(out: Families, snapshot: Snapshot) -> None:
         out.add("guardian_memory_full_in_seconds", assessment.full_in_s)
     elif host is not None and host.memory_available_bytes is not None:
         out.add("guardian_memory_full_in_seconds", math.inf)
-    out.add("guardian_deficit_bytes", largest_deficit(assessment, MEMORY_SIGNALS))
-    out.add("guardian_deficit_cores", largest_deficit(assessment, CPU_SIGNALS))
+    out.add("guardian_deficit_bytes", largest_deficit(snapshot, MEMORY_SIGNALS))
+    out.add("guardian_deficit_cores", largest_deficit(snapshot, CPU_SIGNALS))
     out.add(
         "guardian_pending_relief_bytes",
-        max((deficit.pending for deficit in assessment.deficits if deficit.signal in MEMORY_SIGNALS), default=0.0),
+        max((deficit.pending for deficit in snapshot.decision.deficits if deficit.signal in MEMORY_SIGNALS), default=0.0),
     )
 
 
-def largest_deficit(assessment: Assessment, signals: tuple[Signal, ...]) -> float | None:
+def largest_deficit(snapshot: Snapshot, signals: tuple[Signal, ...]) -> float | None:
     """The largest open deficit of `signals`; 0 where none has one, None where that is not known of any."""
-    found = [deficit.open for deficit in assessment.deficits if deficit.signal in signals]
+    found = [deficit.open for deficit in snapshot.decision.deficits if deficit.signal in signals]
     if found:
         return max(found)
-    known = any(status.signal in signals and status.value is not None for status in assessment.signals)
+    known = any(status.signal in signals and status.value is not None for status in snapshot.assessment.signals)
     return 0.0 if known else None
 
 

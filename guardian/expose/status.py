@@ -44,7 +44,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "memory_fill_bytes_per_s": assessment.fill_bytes_per_s,
         "memory_full_in_s": assessment.full_in_s,
         "signals": [_signal(one, snapshot) for one in assessment.signals],
-        "deficits": [_deficit(one) for one in assessment.deficits],
+        "deficits": [_deficit(one) for one in snapshot.decision.deficits],
         "phases": [_phase(one) for one in assessment.phases],
         "services": [_service(one) for one in assessment.services],
         "shed": [_entry(one) for one in snapshot.entries],

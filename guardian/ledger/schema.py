@@ -9,6 +9,7 @@ from pathlib import Path
 from guardian.errors import LedgerError
 
 VERSION = 1
+LEDGER_NAME = "ledger.db"  # in the state directory
 """`PRAGMA user_version` of the files that this guardian writes. A step to a newer one goes into `apply_schema`."""
 
 BUSY_S = 5.0

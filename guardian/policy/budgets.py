@@ -9,15 +9,20 @@ from guardian.model import PhaseUse, ServiceState, ServiceStatus
 
 
 def phase_uses(
-    config: Config, services: tuple[ServiceStatus, ...], cpus: float | None, storage_bytes: Mapping[int, int] | None = None
+    config: Config,
+    services: tuple[ServiceStatus, ...],
+    cpus: float | None,
+    storage_bytes: Mapping[int, int] | None = None,
+    known: bool = True,
 ) -> tuple[PhaseUse, ...]:
     """One row a phase, lowest first. A use is None when that of any running service in it is unknown.
 
-    `cpus` is what a CPU share of 100% means; None where the host is unknown. `storage_bytes` is by phase, not cumulative.
+    `cpus` is what a CPU share of 100% means; None where the host is unknown. `storage_bytes` is by phase, not cumulative. `known` False: the engine was
+    never listed, so no use is known.
     """
     rows = []
-    memory: int | None = 0
-    cores: float | None = 0.0
+    memory: int | None = 0 if known else None
+    cores: float | None = 0.0 if known else None
     storage: int | None = 0 if storage_bytes else None
     for phase in sorted(config.phases, key=lambda phase: phase.phase):
         members = [status for status in services if status.phase == phase.phase]

@@ -92,6 +92,7 @@ def decide(
     holds = _holds(assessment, inputs)
     decision = Decision(
         at_s=now_s,
+        deficits=deficits,
         holds=holds,
         standby=inputs.standby,
         settled=settled,

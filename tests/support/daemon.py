@@ -42,7 +42,7 @@ class GuardianProcess:
     def start(self, wait: bool = True, timeout_s: float = 30.0, **environ: str) -> None:
         """Start; `wait` until it is ready. May be called again after `stop`, `kill` or `ended`."""
         command = [
-            sys.executable, "-m", "guardian.cli.main", "run", "--config", str(self.config_path), "--state-dir", str(self.state_dir),
+            sys.executable, "-m", "guardian", "run", "--config", str(self.config_path), "--state-dir", str(self.state_dir),
             "--control", str(self.socket), "--listen", "127.0.0.1:0", *self._arguments,
         ]  # fmt: skip
         offset = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -121,7 +121,7 @@ class GuardianProcess:
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A client command against this daemon."""
-        command = [sys.executable, "-m", "guardian.cli.main", *arguments, "--socket", str(self.socket)]
+        command = [sys.executable, "-m", "guardian", *arguments, "--socket", str(self.socket)]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, env=self._environ, check=False)
 
     def history(self) -> list[dict[str, Any]]:

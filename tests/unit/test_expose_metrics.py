@@ -150,7 +150,9 @@ def test_an_unknown_signal_has_no_value_and_keeps_its_level() -> None:
     """An unknown signal has no value, and keeps its level."""
     shown = snapshot()
     signals = tuple(replace(one, value=None) for one in shown.assessment.signals)
-    metrics = showing(replace(shown, assessment=replace(shown.assessment, signals=signals, deficits=())))
+    metrics = showing(
+        replace(shown, assessment=replace(shown.assessment, signals=signals), decision=replace(shown.decision, deficits=()))
+    )
     assert value(metrics, "guardian_signal_ratio", signal="memory") is None
     assert value(metrics, "guardian_signal_level", signal="memory") == 1
     assert value(metrics, "guardian_deficit_bytes") is None
