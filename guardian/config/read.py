@@ -43,7 +43,9 @@ class Draft:
     def trusted(self, *paths: str) -> bool:
         """Whether nothing at, in or around these paths was wrong."""
         return not any(
-            path == bad or path.startswith((f"{bad}.", f"{bad}[")) or bad.startswith((f"{path}.", f"{path}["))
+            bad in {"", path}  # empty: nothing at all could be read
+            or path.startswith((f"{bad}.", f"{bad}["))
+            or bad.startswith((f"{path}.", f"{path}["))
             for path in paths
             for bad in self.wrong
         )
@@ -94,7 +96,7 @@ class _Reader:
         values: dict[str, Any] = {}
         for key in known.values():
             here = _join(path, key.name)
-            default = _default(kind, key, values) if base is None else getattr(base, key.name)
+            default = _default(kind, key, values, base)
             given = tree.entries.get(key.name)
             if given is not None:
                 self.places[here] = given.value.place if isinstance(given.value, Scalar) else given.place
@@ -168,12 +170,12 @@ class _Inherited:
     base: Any
 
 
-def _default(kind: type[Struct], key: Key, values: dict[str, Any]) -> Any:
-    """`platform_memory` and `platform_cpu` rest on what memory and cpu came to."""
+def _default(kind: type[Struct], key: Key, values: dict[str, Any], base: Struct | None) -> Any:
+    """What holds where the key is not given. `platform_memory` and `platform_cpu` rest on what memory and cpu came to."""
     if kind is ThresholdsConfig and key.name in ("platform_memory", "platform_cpu"):
         own, last = ("memory", MEMORY) if key.name == "platform_memory" else ("cpu", CPU)
         return _Inherited(last if values[own] == "off" else values[own])
-    return key.default
+    return key.default if base is None else getattr(base, key.name)
 
 
 def _resting(default: Any) -> Any:

@@ -237,7 +237,7 @@ def _names(value: tuple[Any, ...]) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, Struct):
         return ", ".join(f"{name} {spell(getattr(value, name))}" for name in value.__struct_fields__)
-    return spell(value)
+    return "none" if value == "" else spell(value)
 
 
 # --- the file -------------------------------------------------------------------------------------------------------

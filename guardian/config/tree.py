@@ -35,7 +35,8 @@ class Place:
     name: str = ""
 
     def problem(self, path: str, message: str) -> Problem:
-        return Problem(self.file, self.line, self.column, self.name or path, message)
+        """On one line, whatever the file calls its keys."""
+        return Problem(self.file, self.line, self.column, _one_line(self.name or path), _one_line(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,10 @@ def plain(text: str, place: Place) -> Scalar:
         node = None
     tag = node.tag if isinstance(node, yaml.ScalarNode) and node.value == text.strip() else f"{_TAG}str"
     return Scalar(_scalar(tag, text.strip()), text, place)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _too_deep(content: str) -> tuple[int | None, int | None] | None:
