@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from guardian.clock import Clock
 from guardian.engine.protocol import Engine
-from guardian.errors import EngineError, EngineTimeout
+from guardian.errors import EngineError, EngineTimeout, LedgerError
 from guardian.model import Action, ActionKind, Outcome, Result
 from guardian.telemetry import Telemetry
 
@@ -44,6 +45,7 @@ class _Run:
         self.began_s = began_s
         self.lock = threading.Lock()
         self.marked = False
+        self.refusal = ""  # why the ledger does not let it be sent
         self.results: dict[str, Result] = {}
         self.details: list[str] = []
 
@@ -72,6 +74,7 @@ class ThreadedActor:
         self._lock = threading.Lock()
         self._ended: list[Outcome] = []
         self._running: dict[str, Action] = {}
+        self._runs: dict[str, _Run] = {}  # of those that have begun
         self._waiting: dict[str, tuple[Action, set[str]]] = {}
         self._idle = threading.Condition(self._lock)
         self._closed = False
@@ -79,7 +82,7 @@ class ThreadedActor:
     def submit(self, actions: Sequence[Action]) -> None:
         for action in actions:
             if action.kind is ActionKind.HASTEN:
-                self._launch(action, self._hasten, action)
+                self._hasten(action)
                 continue
             with self._lock:
                 self._running[action.id] = action
@@ -125,20 +128,16 @@ class ThreadedActor:
         if not action.containers:
             self._end(action, Result.GONE, run.began_s, "no container of it is there")
             return
+        with self._lock:
+            self._runs[action.id] = run
         for container_id in action.containers:
             if not self._launch(action, self._work, run, container_id):
                 break
 
     def _work(self, run: _Run, container_id: str) -> None:
-        action = run.action
         result, detail = Result.FAILED, ""
         try:
-            with run.lock:
-                if not run.marked:
-                    run.marked = True
-                    self._before_send(action)
-                    if action.kind is ActionKind.SHED and action.crossed_s is not None:
-                        self._telemetry.reacted(max(0.0, self._clock.monotonic() - action.crossed_s))
+            action = self._marked(run)
             result = self._call(action, container_id)
         except EngineTimeout as error:
             result, detail = Result.TIMED_OUT, str(error)
@@ -150,9 +149,25 @@ class ThreadedActor:
             run.results[container_id] = result
             if detail:
                 run.details.append(detail)
-            last = len(run.results) == len(action.containers)
+            last = len(run.results) == len(run.action.containers)
         if last:
             self._conclude(run)
+
+    def _marked(self, run: _Run) -> Action:
+        """The action, once the ledger has it as sent. LedgerError for every replica where it must not be sent."""
+        with run.lock:
+            if run.refusal:
+                raise LedgerError(run.refusal)
+            if not run.marked:
+                try:
+                    self._before_send(run.action)
+                except LedgerError as error:
+                    run.refusal = str(error)
+                    raise
+                run.marked = True
+                if run.action.kind is ActionKind.SHED and run.action.crossed_s is not None:
+                    self._telemetry.reacted(max(0.0, self._clock.monotonic() - run.action.crossed_s))
+            return run.action
 
     def _call(self, action: Action, container_id: str) -> Result:
         if action.kind is ActionKind.SHED:
@@ -162,7 +177,21 @@ class ThreadedActor:
         return self._engine.set_cpu_quota(container_id, action.cores, action.deadline_s)
 
     def _hasten(self, action: Action) -> None:
-        """Stop again with less grace. The stop in flight sees the end; this one reports nothing but failure to the log."""
+        """Give a stop in flight less grace; one that waits for others begins at once. The ledger always comes first."""
+        with self._lock:
+            waiting, _ = self._waiting.pop(action.id, (None, None))
+            run = self._runs.get(action.id)
+        if waiting is not None:
+            self._begin(_sooner(waiting, action))
+        elif run is not None:
+            self._launch(action, self._stop_sooner, run, action)
+
+    def _stop_sooner(self, run: _Run, action: Action) -> None:
+        """Stop again with less grace. The stop in flight sees the end; this one reports nothing."""
+        with run.lock:
+            if not run.marked:  # its own call is still to come, and takes the shorter grace
+                run.action = _sooner(run.action, action)
+                return
         for container_id in action.containers:
             try:
                 self._engine.stop(container_id, action.grace_s, action.deadline_s, kill=True)
@@ -199,6 +228,7 @@ class ThreadedActor:
         self._telemetry.acted(outcome)
         ready = []
         with self._lock:
+            self._runs.pop(action.id, None)
             if self._running.pop(action.id, None) is None:
                 return
             self._ended.append(outcome)
@@ -211,3 +241,7 @@ class ThreadedActor:
         for waiting in ready:
             self._begin(waiting)
         self._wake()
+
+
+def _sooner(action: Action, hastened: Action) -> Action:
+    return replace(action, grace_s=hastened.grace_s, deadline_s=hastened.deadline_s, hard=hastened.hard, after=())

@@ -14,12 +14,13 @@ from guardian import journal, memory
 from guardian.act import Actor
 from guardian.clock import Clock
 from guardian.config.schema import Config
+from guardian.errors import LedgerError
 from guardian.expose.orders import Order, OrderReply
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger import overrides as others
 from guardian.ledger.book import Ledger
 from guardian.ledger.entries import Controls
-from guardian.ledger.reconcile import Context, FindingKind, reconcile
+from guardian.ledger.reconcile import RETURN_S, Context, FindingKind, reconcile
 from guardian.model import (
     Action,
     ActionKind,
@@ -130,13 +131,17 @@ class Loop:
 
     def submit_order(self, order: Order) -> OrderReply:
         """Hand an order to the next tick and wait for its reply."""
+        try:
+            return self.put_order(order).get(timeout=ORDER_WAIT_S)
+        except queue.Empty:
+            return OrderReply(False, "the loop did not answer in time; see `guardian status`")
+
+    def put_order(self, order: Order) -> queue.Queue[OrderReply]:
+        """Hand an order to the next tick. The queue gets its reply."""
         waiting = _Ordered(order, queue.Queue(1))
         with self._lock:
             self._orders.append(waiting)
-        try:
-            return waiting.replied.get(timeout=ORDER_WAIT_S)
-        except queue.Empty:
-            return OrderReply(False, "the loop did not answer in time; see `guardian status`")
+        return waiting.replied
 
     def take_events(self, events: tuple[EngineEvent, ...]) -> None:
         self._events.extend(events)
@@ -150,12 +155,14 @@ class Loop:
 
     def tick(self, interval_s: float = 1.0) -> Snapshot:
         """Sense, assess, decide, act, publish. Raises nothing that a sensor, the engine or the ledger can cause."""
-        now_s, config = self._clock.monotonic(), self.config
+        now_s, config, mode = self._clock.monotonic(), self.config, self.mode  # a reload swaps them at any time
         sample = self._sense()
         platform = self._resolve(config, sample)
+        under_way = frozenset(action.id for action in self._actor.in_flight)
         outcomes = self._take_outcomes()
-        overridden = self._reconcile(config, sample.inventory, platform)
-        self._classify_events(platform)
+        under_way -= {outcome.action.id for outcome in outcomes}  # so that one which ends just now still counts as under way
+        overridden = self._reconcile(config, sample.inventory, platform, under_way)
+        self._classify_events(platform, under_way)
         entries, controls = self._ledger.open_entries, self._ledger.controls
         assessment, state = assess(
             sample.host, platform, entries, controls.pins, self._state, config, now_s, interval_s, self._slept()
@@ -167,15 +174,15 @@ class Loop:
             controls=controls,
             standby=self._standby(),
             engine_ready=self._containers.ready and sample.inventory is not None,
-            observe=self.mode is Mode.OBSERVE,
+            observe=mode is Mode.OBSERVE,
         )
-        inputs = self._take_orders(inputs, platform)
+        inputs = self._take_orders(inputs, platform, mode)
         decision, after = decide(assessment, sample.host, platform, inputs, state, config, now_s)
         self._settle(decision, after)
-        self._act(decision, assessment, platform)
-        self._report(decision, assessment)
+        self._act(decision, assessment, platform, mode)
+        self._report(decision, assessment, mode)
         self._state = after
-        return self._publish(sample, assessment, decision, after)
+        return self._publish(sample, assessment, decision, after, mode)
 
     # --- its steps --------------------------------------------------------------------------------------------------
 
@@ -211,10 +218,19 @@ class Loop:
             if outcome.action.kind is ActionKind.RESTORE and outcome.result is Result.DONE:
                 self._starting[outcome.action.service] = outcome
             else:
-                self._ledger.settle(outcome, self._rows.of(outcome))
+                self._book(outcome)
         return outcomes
 
-    def _reconcile(self, config: Config, inventory: Inventory | None, platform: Platform) -> tuple[ServiceKey, ...]:
+    def _book(self, outcome: Outcome) -> None:
+        """Settle it in the ledger; a refusal there must not keep the policy from hearing of it."""
+        try:
+            self._ledger.settle(outcome, self._rows.of(outcome))
+        except LedgerError as error:
+            journal.warn(str(error))
+
+    def _reconcile(
+        self, config: Config, inventory: Inventory | None, platform: Platform, under_way: frozenset[str]
+    ) -> tuple[ServiceKey, ...]:
         """Compare each new list with what is owed. Returned: shed services that somebody started."""
         if inventory is None or not self._containers.ready or inventory.at_s == self._reconciled_s:
             return ()
@@ -225,22 +241,26 @@ class Loop:
         context = Context(
             startup=self._startup,
             gap=gap,
-            in_flight=frozenset(action.id for action in self._actor.in_flight)
-            | frozenset(outcome.action.id for outcome in self._starting.values()),
+            in_flight=under_way | {outcome.action.id for outcome in self._starting.values()},
             listed={key: service.phase for key, service in platform.services.items()},
             probation_s=float(config.restoring.probation),
         )
         findings = self._ledger.apply(reconcile(self._ledger.open_entries, inventory.containers, context, read_wall_s))
         self._startup = False
+        with self._lock:
+            if gap is not None and self._gap == gap and read_wall_s > gap[1] + RETURN_S:
+                self._gap = None  # all that the engine may have brought back is in this list
         for finding in findings:
             journal.found(finding)
             if finding.kind in (FindingKind.OVERRIDE_STARTED, FindingKind.OVERRIDE_STOPPED):
                 self._telemetry.overridden("started" if finding.kind is FindingKind.OVERRIDE_STARTED else "stopped")
         return tuple(finding.service for finding in findings if finding.kind is FindingKind.OVERRIDE_STARTED)
 
-    def _classify_events(self, platform: Platform) -> None:
+    def _classify_events(self, platform: Platform, under_way: frozenset[str]) -> None:
         """Count what other people stopped. What they started shows in the next list, whole."""
-        context = Context(in_flight=frozenset(action.id for action in self._actor.in_flight))
+        if not self._events:
+            return
+        context = Context(in_flight=under_way)
         managed = {container.id for service in platform.services.values() for container in service.containers}
         while self._events:
             event = self._events.popleft()
@@ -250,14 +270,14 @@ class Loop:
             if override is not None and stopped and event.container_id in managed and self._ledger.yield_to(override):
                 self._telemetry.overridden("stopped")
 
-    def _take_orders(self, inputs: Inputs, platform: Platform) -> Inputs:
+    def _take_orders(self, inputs: Inputs, platform: Platform, mode: Mode) -> Inputs:
         """Answer what operators ordered since the last tick."""
         with self._lock:
             orders, self._orders = self._orders, deque()
         for waiting in orders:
             order = waiting.order
             situation = Situation(
-                platform, inputs.entries, inputs.controls, self.mode, inputs.standby, inputs.engine_ready, self._clock.wall()
+                platform, inputs.entries, inputs.controls, mode, inputs.standby, inputs.engine_ready, self._clock.wall()
             )
             answered = answer(order, situation)
             journal.ordered(order, answered.reply)
@@ -287,40 +307,46 @@ class Loop:
             journal.settled(settled)
         for service in decision.restored:
             if (outcome := self._starting.pop(service, None)) is not None:
-                self._ledger.settle(outcome, self._rows.of(outcome))
+                self._book(outcome)
         for service in decision.fallen:
             if (outcome := self._starting.pop(service, None)) is not None:
                 fallen = replace(
                     outcome, result=Result.FAILED, failed=outcome.action.containers, stopped=(), detail="did not stay up"
                 )
-                self._ledger.settle(fallen, self._rows.of(fallen))
+                self._book(fallen)
         if after.rising is None and self._starting and not after.flights:
             for outcome in self._starting.values():  # its entry was closed meanwhile
-                self._ledger.settle(outcome, self._rows.of(outcome))
+                self._book(outcome)
             self._starting.clear()
         changed = [key for key, memo in after.memos.items() if self._state.memos.get(key, Memo()) is not memo]
         if changed:
             now_s, now_wall_s = self._clock.monotonic(), self._clock.wall()
             self._ledger.remember(memory.to_ledger(key, after.memos[key], now_s, now_wall_s) for key in changed)
 
-    def _act(self, decision: Decision, assessment: Assessment, platform: Platform) -> None:
+    def _act(self, decision: Decision, assessment: Assessment, platform: Platform, mode: Mode) -> None:
         """Enter what will be owed, then hand over. In observe mode nothing leaves this process, save a restore by order."""
         if not decision.actions:
             return
         self._rows.note(decision, assessment)
-        journal.decided(decision, assessment, self.mode)
-        real = [action for action in decision.actions if self.mode is Mode.ENFORCE or (action.kind in _STARTS and action.by)]
-        hard = any(action.hard for action in real)
-        self._ledger.intend(real, platform.containers, hard)
+        journal.decided(decision, assessment, mode)
+        real = [action for action in decision.actions if mode is Mode.ENFORCE or (action.kind in _STARTS and action.by)]
+        # A hastened stop has its outcome from the stop itself, so it has none of its own.
+        rest = [action for action in decision.actions if action not in real and action.kind is not ActionKind.HASTEN]
+        self._pretended = [self._without_a_call(action, Result.OBSERVED) for action in rest]
+        try:
+            self._ledger.intend(real, platform.containers, any(action.hard for action in real))
+        except LedgerError as error:  # what cannot be entered must not be done
+            failed = [action for action in real if action.kind is not ActionKind.HASTEN]
+            self._pretended += [self._without_a_call(action, Result.FAILED, str(error)) for action in failed]
+            return
         self._actor.submit(real)
-        self._pretended = [self._pretend(action) for action in decision.actions if action not in real]
 
-    def _pretend(self, action: Action) -> Outcome:
-        outcome = Outcome(action, Result.OBSERVED, self._clock.monotonic(), self._clock.wall(), 0.0)
+    def _without_a_call(self, action: Action, result: Result, detail: str = "") -> Outcome:
+        outcome = Outcome(action, result, self._clock.monotonic(), self._clock.wall(), 0.0, detail)
         self._telemetry.acted(outcome)
         return outcome
 
-    def _report(self, decision: Decision, assessment: Assessment) -> None:
+    def _report(self, decision: Decision, assessment: Assessment, mode: Mode) -> None:
         """One line for each change: a level, a decision not to act, a note."""
         before = self.snapshot
         if before is None or before.assessment.level is not assessment.level:
@@ -335,24 +361,24 @@ class Loop:
             journal.warn(note)
         if decision.exhausted and (before is None or not before.decision.exhausted):
             journal.exhausted(assessment)
-        if before is not None and before.mode is Mode.ENFORCE and self.mode is Mode.OBSERVE and self._ledger.open_entries:
+        if before is not None and before.mode is Mode.ENFORCE and mode is Mode.OBSERVE and self._ledger.open_entries:
             journal.warn(
                 "left enforce while services are shed: `guardian restore --all` starts them, `guardian forget` lets them be"
             )
 
-    def _publish(self, sample: Sample, assessment: Assessment, decision: Decision, after: PolicyState) -> Snapshot:
+    def _publish(self, sample: Sample, assessment: Assessment, decision: Decision, after: PolicyState, mode: Mode) -> Snapshot:
         self._ticks += 1
-        now_s = assessment.at_s
+        now_s, entries = assessment.at_s, self._ledger.open_entries
         self.snapshot = Snapshot(
             at_s=now_s,
             at_wall_s=self._clock.wall(),
-            mode=self.mode,
+            mode=mode,
             config=self.config,
             sample=sample,
             assessment=assessment,
             decision=decision,
-            entries=self._ledger.open_entries,
-            quarantined=tuple(sorted(key for key, memo in after.memos.items() if memo.quarantined)),
+            entries=entries,
+            quarantined=tuple(sorted(entry.service for entry in entries if after.memo(entry.service).quarantined)),
             controls=self._ledger.controls,
             in_flight=tuple(
                 f"{flight.action.kind.value} {flight.action.service} for {now_s - flight.since_s:.0f} s"

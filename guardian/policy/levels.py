@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from guardian.config.schema import DiskThresholds, SupportThresholds, Thresholds
 from guardian.model import Level
@@ -10,6 +11,8 @@ from guardian.policy.state import SignalState
 
 CALM_S = 5.0  # hard -> soft after this long below hard
 FIT_S = 3.0  # the fill rate is fitted over the newest readings of this span
+FIT_SLACK_S = 0.5  # ticks are not exact: the fourth reading back may be a little older
+FIT_LEAST_S = 2.0  # readings closer together than this (ticks that were woken) show noise, not a rate
 FIT_READINGS = 4
 
 
@@ -44,10 +47,10 @@ def step(
     """
     hard = None if isinstance(thresholds, SupportThresholds) else thresholds.hard
     hard_for = 0.0 if isinstance(thresholds, SupportThresholds) else thresholds.hard_for
-    soft_run = run(state.soft_run_s, None if rise is None else rise >= thresholds.soft, dt_s)
-    hard_run = None if hard is None else run(state.hard_run_s, None if rise is None else rise >= hard, dt_s)
-    calm_run = run(state.calm_run_s, None if value is None or hard is None else value < hard, dt_s)
-    recover_run = run(state.recover_run_s, None if value is None else value < thresholds.recover, dt_s)
+    soft_run = run(state.soft_run_s, _at_least(value, rise, thresholds.soft), dt_s)
+    hard_run = None if hard is None else run(state.hard_run_s, _at_least(value, rise, hard), dt_s)
+    calm_run = None if hard is None else run(state.calm_run_s, _below(value, rise, hard), dt_s)
+    recover_run = run(state.recover_run_s, _below(value, rise, thresholds.recover), dt_s)
 
     level = state.level
     if hard_at_once or (hard is not None and reached(hard_run, hard_for)):
@@ -72,6 +75,20 @@ def step(
         crossed_hard_s=None if hard is None else _crossed(state.crossed_hard_s, state.previous, hard_run, rise, hard, when),
         previous=state.previous if rise is None else (when, rise),
     )
+
+
+def _at_least(value: float | None, rise: float | None, mark: float) -> bool | None:
+    """Whether what may raise the level is at `mark`; a known whole below it says no, even where that part is unknown."""
+    if rise is None:
+        return False if value is not None and value < mark else None
+    return rise >= mark
+
+
+def _below(value: float | None, rise: float | None, mark: float) -> bool | None:
+    """Whether the whole is below `mark`; a known part at or above it says no, even where the whole is unknown."""
+    if value is None:
+        return False if rise is not None and rise >= mark else None
+    return value < mark
 
 
 def _crossed(
@@ -117,18 +134,21 @@ def keep_newest(readings: tuple[tuple[float, float], ...], at_s: float, used_byt
     """Add a memory reading, drop those older than the fit's span. The same reading twice counts once."""
     if readings and at_s <= readings[-1][0]:
         return readings
-    kept = tuple(reading for reading in readings if at_s - reading[0] <= FIT_S + 1e-6)
+    kept = tuple(reading for reading in readings if at_s - reading[0] <= FIT_S + FIT_SLACK_S)
     return (*kept, (at_s, used_bytes))
 
 
 def fill_rate(readings: tuple[tuple[float, float], ...]) -> float | None:
     """Bytes a second, by least squares; None where there are too few readings or memory is not filling.
 
-    The newest reading must be the highest: one that has begun to fall is not filling, whatever the line says.
+    The newest reading must be the highest: one that has begun to fall is not filling, whatever the line says. Neither is
+    one jump a line: a service that starts takes its memory at once, and then no more; so the largest step is left out.
     """
     if len(readings) < FIT_READINGS or readings[-1][1] < max(used for _, used in readings):
         return None
     origin = readings[0][0]
+    if readings[-1][0] - origin < FIT_LEAST_S:
+        return None
     times = [at_s - origin for at_s, _ in readings]
     mean_t = sum(times) / len(times)
     mean_u = sum(used for _, used in readings) / len(readings)
@@ -136,4 +156,8 @@ def fill_rate(readings: tuple[tuple[float, float], ...]) -> float | None:
     if spread <= 0:
         return None
     slope = sum((t - mean_t) * (used - mean_u) for t, (_, used) in zip(times, readings, strict=True)) / spread
-    return slope if slope > 0 else None
+    steps = [(after[1] - before[1], after[0] - before[0]) for before, after in pairwise(readings)]
+    largest, lasted_s = max(steps)
+    without_jump = (readings[-1][1] - readings[0][1] - largest) / (readings[-1][0] - origin - lasted_s)
+    rate = min(slope, without_jump)
+    return rate if rate > 0 else None
