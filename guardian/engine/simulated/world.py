@@ -38,6 +38,7 @@ CROWDED = 1.5  # cores wanted, over cores there are: from here on something alwa
 FULL_PART = 0.7
 RESTART_PAUSE_S = (0.1, 60.0)  # Docker's: doubled each time, from the first again after a run of RESTART_FORGET_S
 RESTART_FORGET_S = 10.0
+_CLOCK_SET_S = 0.001  # less between two readings of wall and monotonic time is rounding
 _SIGTERM, _SIGKILL = "15", "9"
 
 
@@ -147,7 +148,8 @@ class World:
 
     def advance(self, to_s: float, wall_s: float) -> None:
         """Let time pass. A time before the present one is the present one."""
-        self._wall_offset_s = wall_s - to_s
+        if abs(wall_s - to_s - self._wall_offset_s) > _CLOCK_SET_S:
+            self._wall_offset_s = wall_s - to_s
         while (next_s := self.next_s) <= to_s:
             self._move(next_s)
             if self._oom_s <= next_s:
