@@ -69,7 +69,16 @@ def text(status: HTTPStatus, body: str) -> Response:
 
 
 def json(status: HTTPStatus, value: Any) -> Response:
-    return Response(status, msgspec.json.encode(value) + b"\n", "application/json")
+    return Response(status, msgspec.json.encode(value, enc_hook=_plain) + b"\n", "application/json")
+
+
+def _plain(value: object) -> float:
+    """Sizes and durations of the configuration are numbers with a type of their own, which the encoder does not know."""
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    raise NotImplementedError(f"a {type(value).__name__} cannot be shown as JSON")
 
 
 def not_allowed(*methods: str) -> Response:

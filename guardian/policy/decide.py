@@ -375,6 +375,7 @@ def _shed(
     now_s: float,
 ) -> tuple[Decision, PolicyState]:
     """Plans of all signals, united; operators' orders; and whether all is exhausted."""
+    platform = without_owed(platform, inputs.entries)
     busy = frozenset(flight.action.service for flight in state.flights) | frozenset(one.service for one in state.virtual)
     pins = inputs.controls.pins
     present = shed.uses(platform, now_s) if deficits or inputs.shed_orders else shed.Uses()
@@ -420,6 +421,22 @@ def _shed(
             state = replace(state, soft_sheds_s=(*state.soft_sheds_s, now_s))
     state = replace(state, flights=(*state.flights, *flights))
     return replace(decision, actions=tuple(actions), held=(*decision.held, *held)), state
+
+
+def without_owed(platform: Platform, entries: tuple[Entry, ...]) -> Platform:
+    """The platform without containers that guardian is known to have stopped: a list older than their end still shows them."""
+    down = {
+        one.id
+        for entry in entries
+        if entry.state is EntryState.SHED and entry.means is not Means.THROTTLE and entry.returned_wall_s is None
+        for one in entry.owed
+    }
+    services = {
+        key: replace(service, containers=tuple(one for one in service.containers if one.id not in down))
+        for key, service in platform.services.items()
+        if down and any(one.id in down and one.state.up for one in service.containers)
+    }
+    return replace(platform, services={**platform.services, **services}) if services else platform
 
 
 def _why_none(plans: list[shed.Plan], inputs: Inputs) -> tuple[Held, ...]:
