@@ -10,6 +10,7 @@ from guardian.clock import VirtualClock
 from guardian.engine.protocol import Scope
 from guardian.engine.simulated import Scenario, SimulatedEngine, VirtualActor
 from guardian.engine.simulated.scenario import Service, Stop
+from guardian.errors import LedgerError
 from guardian.model import Action, ActionKind, Outcome, Result, ServiceKey
 
 SERVICES = {
@@ -123,6 +124,20 @@ def test_an_engine_that_does_not_answer_fails_the_action_at_once(bench: Bench) -
     bench.engine.slow_answers(60)
     bench.actor.submit([action])
     assert bench.actor.outcomes()[0].result is Result.TIMED_OUT
+
+
+def test_what_the_ledger_does_not_have_is_not_sent(bench: Bench) -> None:
+    """What the ledger does not have is not sent: the action has failed."""
+
+    def refuse(action: Action) -> None:
+        raise LedgerError("no such entry")
+
+    actor = VirtualActor(bench.engine, bench.clock, refuse)
+    actor.submit([bench.action("web", grace_s=0)])
+    (outcome,) = actor.outcomes()
+    assert (outcome.result, outcome.failed, outcome.detail) == (Result.FAILED, bench.engine.ids("web"), "no such entry")
+    bench.clock.advance(1)
+    assert bench.up("web")
 
 
 def test_an_action_waits_for_those_before_it(bench: Bench) -> None:

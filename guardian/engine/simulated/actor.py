@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from guardian.clock import Clock
 from guardian.engine.simulated.engine import Call, SimulatedEngine
-from guardian.errors import EngineError, EngineTimeout
+from guardian.errors import EngineError, EngineTimeout, GuardianError
 from guardian.model import Action, ActionKind, Outcome, Result
 
 _GOOD = (Result.DONE, Result.GONE)
@@ -82,8 +82,13 @@ class VirtualActor:
 
     def _begin(self, flight: _Flight) -> None:
         flight.began_s = self._clock.monotonic()
-        if flight.action.containers:
-            self._before_send(flight.action)
+        try:
+            if flight.action.containers:
+                self._before_send(flight.action)
+        except GuardianError as error:  # what the ledger does not have must not be sent
+            flight.details.append(str(error))
+            flight.calls = dict.fromkeys(flight.action.containers, Call(Result.FAILED, flight.began_s))
+            return
         for container_id in flight.action.containers:
             flight.calls[container_id] = self._call(flight, container_id)
 
