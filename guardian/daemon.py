@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import signal
 import threading
@@ -14,6 +15,7 @@ from types import FrameType
 from guardian import __version__, logs
 from guardian.act import ThreadedActor
 from guardian.clock import SystemClock
+from guardian.config.address import is_loopback, parse_listen
 from guardian.config.schema import Config
 from guardian.engine.connect import open_engine, resolve
 from guardian.engine.protocol import Engine, Scope
@@ -38,7 +40,7 @@ from guardian.sense.host import HostSensor
 from guardian.systemd import Notifier
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
-CONFIG_POLL_S = 0.5
+CONFIG_POLL_S = 0.25
 BUSY_CONTAINERS_S = 1.0  # pace of the engine's rounds while the level is not ok
 STATUS_EVERY_S = 10.0
 
@@ -50,6 +52,7 @@ class Options:
     """What the command line says beside the file. `flags` override it by dotted path, at each reload too."""
 
     path: Path
+    content: bytes = b""  # of the file, as it was read
     flags: Mapping[str, object] = field(default_factory=dict)
     scenario: str = ""  # of the simulated engine: a file, or the name of one that comes with guardian
 
@@ -65,6 +68,8 @@ class Daemon:
         self._ended = threading.Event()
         self._notifier = Notifier(environ)
         self._reload_asked = threading.Event()
+        _raise_descriptor_limit()
+        _refuse_open_web(config)
         state_dir = Path(config.state_dir)
         _make_directory(state_dir)
         self._lock = StateLock(state_dir, self._clock.wall())
@@ -81,7 +86,7 @@ class Daemon:
         self._engine, host, url = self._open_engine(options, config)
         scope = _scope(config, self._ledger)
         self._sensor = ContainerSensor(self._engine, scope, self._clock, self._metrics)
-        source = config.source or config.sampling.source
+        source = config.sampling.source
         simulated = config.engine.url == "simulated"
         reader = None if source == "engine" or simulated or url.startswith("tcp://") else CgroupReader(self._clock)
         self._feed = Feed(self._engine, self._sensor, reader, self._clock, url, lambda: self._scheduler.wake("containers"))
@@ -98,7 +103,7 @@ class Daemon:
             telemetry=self._metrics,
             run_id=secrets.token_hex(4),
         )
-        self._reloader = Reloader(options.path, config, options.flags, environ, self._clock, self._metrics)
+        self._reloader = Reloader(options.path, options.content, config, options.flags, environ, self._clock, self._metrics)
         self._watcher = EventWatcher(self._engine, scope, self._clock, self._metrics, self._take_events, self._take_gap)
         self._web = WebServer(config.web.listen, self._metrics, self._clock)
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
@@ -272,6 +277,21 @@ def _scope(config: Config, ledger: Ledger) -> Scope:
     projects = {*config.projects, *(entry.service.project for entry in owed if entry.service.project)}
     lone = {*config.containers, *(entry.service.name for entry in owed if not entry.service.project)}
     return Scope(tuple(sorted(projects)), tuple(sorted(lone)))
+
+
+def _raise_descriptor_limit() -> None:
+    """Five descriptors a container are kept open; the usual soft limit of 1,024 would leave out all but the first hundred."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _refuse_open_web(config: Config) -> None:
+    """TLS and passwords are read and not served yet: nobody shall believe that they protect what they do not."""
+    host, _ = parse_listen(config.web.listen)
+    if (config.web.tls or config.web.auth) and not config.web.insecure and not is_loopback(host):
+        raise GuardianError(
+            "web.tls, web.auth: not served by this version; listen on loopback behind a proxy, or set web.insecure: true"
+        )
 
 
 def _nearness(value: float | None, recover: float) -> float:

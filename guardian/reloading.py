@@ -23,6 +23,7 @@ class Reloader:
     def __init__(
         self,
         path: Path,
+        loaded: bytes,
         config: Config,
         flags: Mapping[str, object],
         environ: Mapping[str, str],
@@ -35,7 +36,7 @@ class Reloader:
         self._environ = environ
         self._clock = clock
         self._telemetry = telemetry
-        self._watch = FileWatch(path)
+        self._watch = FileWatch(path, loaded)
         self._last: Reload | None = None
         self._error: ConfigError | None = None
         telemetry.config_reloaded(True, clock.wall())

@@ -37,15 +37,15 @@ def run(
     log_level: str | None,
     log_format: str | None,
 ) -> None:
-    r"""Run the daemon in the foreground until SIGTERM or Ctrl-C. SIGHUP reloads the file.
+    """Run the daemon in the foreground until SIGTERM or Ctrl-C. SIGHUP reloads the file.
 
     \b
     Examples:
       guardian run --config /etc/guardian/guardian.yaml
-      guardian run --config config/guardian.yaml --engine simulated --scenario overload --mode enforce --state-dir .run \
-                   --control .run/control.sock
+      guardian run --config config/guardian.yaml --engine simulated --scenario overload --mode enforce --state-dir .run
+
     """
-    from guardian.config.load import load
+    from guardian.config.load import loads, read_bytes
     from guardian.daemon import Daemon, Options
 
     given = {
@@ -62,5 +62,6 @@ def run(
         raise click.UsageError("--scenario goes with --engine simulated")
     import os
 
-    config = load(config_path, os.environ, flags)
-    raise SystemExit(Daemon(Options(config_path, flags, scenario), config).run())
+    content = read_bytes(config_path)
+    config = loads(content, str(config_path), os.environ, flags)
+    raise SystemExit(Daemon(Options(config_path, content, flags, scenario), config).run())

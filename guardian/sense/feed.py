@@ -46,6 +46,7 @@ class Feed:
         self._listed: Inventory | None = None
         self._followed: Inventory | None = None
         self._means: dict[str, CpuMean] = {}
+        self._gone: set[str] = set()  # ended since the list: what it says they use is history
         self._trusted: frozenset[str] = frozenset()
         self._info: EngineInfo | None = None
         self._excluded: frozenset[str] = frozenset()
@@ -99,6 +100,9 @@ class Feed:
                 oom_kills=stats.oom_kills,
                 pids=stats.pids,
             )
+        self._gone |= readings.gone
+        for id_ in self._gone:
+            usage.pop(id_, None)
         if readings.gone:
             self._want_list()
         return replace(inventory, usage=usage)
@@ -120,6 +124,7 @@ class Feed:
         """Open the files of what is new, and compare each container once with what the engine says of it."""
         known = self._followed.containers if self._followed else None
         self._followed = inventory
+        self._gone.clear()
         if inventory.containers is not known:
             cgroups.follow(inventory.containers)
         for id_ in cgroups.unchecked:
