@@ -335,7 +335,7 @@ class Action:
     relief_bytes: int | None = None  # expected
     relief_cores: float | None = None
     expected_bytes: int | None = None  # SHED: what a restore will need
-    expected_cores: float | None = None
+    expected_cores: float | None = None  # likewise; THROTTLE: the quota that is put back, None where there was none
     by: str = ""  # who ordered it, if a person did
     crossed_s: float | None = None  # when the signal crossed the threshold that this answers, by interpolation
 

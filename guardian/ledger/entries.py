@@ -77,7 +77,7 @@ class Entry:
     expected_relief_cores: float | None = None
     measured_relief_bytes: int | None = None
     expected_bytes: int | None = None  # what a restore will need: p95 of the footprint over the hour before, at most the limit
-    expected_cores: float | None = None
+    expected_cores: float | None = None  # likewise; of a throttle: the quota to put back, None where there was none
 
     @property
     def open(self) -> bool:

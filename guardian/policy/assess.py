@@ -9,6 +9,7 @@ from typing import Any
 from guardian.config.schema import Config, SupportThresholds, Thresholds
 from guardian.ledger.entries import Entry, EntryState
 from guardian.model import (
+    ActionKind,
     Assessment,
     Health,
     HostReading,
@@ -81,6 +82,7 @@ def assess(
             and memory.value >= thresholds.recover
             and full_in is not None
             and full_in <= config.shedding.horizon
+            and not _was_admitted(memory, thresholds.soft, state, now_s)
         )
         before = signals.get(signal, SignalState(since_s=now_s))
         after = step(before, thresholds, reading.value, reading.rise, now_s, dt_s, hard_at_once=at_once, at_s=reading.at_s)
@@ -122,6 +124,7 @@ def assess(
     )
     return assessment, replace(
         state,
+        began_s=now_s if state.began_s is None else state.began_s,
         tick_s=now_s,
         signals=signals,
         memory_readings=memory_readings,
@@ -241,6 +244,19 @@ def _full_in(memory: Reading, rate: float | None) -> float | None:
     if rate is None or memory.value is None or memory.capacity is None:
         return None
     return max(0.0, memory.capacity * (1.0 - memory.value)) / rate
+
+
+def _was_admitted(memory: Reading, soft: float, state: PolicyState, now_s: float) -> bool:
+    """Whether memory is below soft, and no higher than a restore was admitted to bring it: its start is no filling host."""
+    if memory.value is None or memory.capacity is None or memory.value >= soft:
+        return False
+    used = memory.value * memory.capacity
+    starting = {flight.action.service for flight in state.flights if flight.action.kind is ActionKind.RESTORE}
+    return any(
+        used <= memo.base_bytes.get(Signal.MEMORY, 0.0) + (memo.restored_bytes or 0)
+        for key, memo in state.memos.items()
+        if key in starting or (memo.probation_until_s is not None and now_s < memo.probation_until_s)
+    )
 
 
 def service_statuses(

@@ -27,7 +27,7 @@ from guardian.model import (
     SignalStatus,
 )
 from guardian.policy import demand, restore, shed
-from guardian.policy.assess import MEMORY_SIGNALS, SHEDDING, SUPPORTING
+from guardian.policy.assess import SHEDDING, SUPPORTING
 from guardian.policy.platform import Platform, Service
 from guardian.policy.rank import Ranked, Resource, candidates
 from guardian.policy.state import Baseline, Breaker, Flight, Landing, Memo, PolicyState, Rising, Virtual
@@ -37,6 +37,7 @@ EXHAUSTED_S = 10.0
 USELESS_PART = 0.25  # a shed that brought less than this of what was expected
 SEEN_PART = 0.5  # relief has shown when this much of it is seen
 RETRY_S = (2.0, 60.0)  # after a failed stop or start: first and longest pause
+RETHROTTLE_S = 600.0  # a throttle that failed counts as tried for this long
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def decide(
     notes: list[str] = []
     if not inputs.observe and state.virtual:
         state = replace(state, virtual=())  # from here on it is real: none of these was stopped
-    state = _absorb(inputs, assessment, state, config, now_s, notes)
+    state = _absorb(inputs, state, config, now_s, notes)
+    state = _with_throttled(inputs, state, now_s)
     state = demand.remember(platform, state, now_s)
     state, settled = _settle(assessment, platform, state, config, now_s, notes)
     state, restored, fallen = _follow_restore(inputs, platform, state, config, now_s, notes)
@@ -122,7 +124,6 @@ def _holds(assessment: Assessment, inputs: Inputs) -> tuple[str, ...]:
 
 def _absorb(
     inputs: Inputs,
-    assessment: Assessment,
     state: PolicyState,
     config: Config,
     now_s: float,
@@ -146,9 +147,9 @@ def _absorb(
             continue
         state = replace(state, flights=tuple(one for one in state.flights if one is not flight))
         if outcome.action.kind is ActionKind.SHED:
-            state = _shed_ended(outcome, flight, assessment, state, config, now_s, notes)
+            state = _shed_ended(outcome, flight, state, config, now_s, notes)
         elif outcome.action.kind is ActionKind.RESTORE:
-            state = _restore_ended(outcome, assessment, state, config, now_s, notes)
+            state = _restore_ended(outcome, state, config, now_s, notes)
         elif outcome.action.kind in (ActionKind.THROTTLE, ActionKind.UNTHROTTLE):
             state = _throttle_ended(outcome, flight, state, now_s)
     return state
@@ -167,7 +168,6 @@ def _failed(memo: Memo, now_s: float) -> Memo:
 def _shed_ended(
     outcome: Outcome,
     flight: Flight,
-    assessment: Assessment,
     state: PolicyState,
     config: Config,
     now_s: float,
@@ -183,12 +183,9 @@ def _shed_ended(
     if outcome.result is not Result.DONE:
         return _with_memo(state, action.service, _failed(memo, now_s))
     if flight.signal is not None:
-        amounts = {
-            status.signal: used
-            for status in assessment.signals
-            if status.signal in SHEDDING and (used := shed.amount(status)) is not None
-        }
-        after = restore.after_shed(memo, action.relief_bytes, action.relief_cores, amounts, config, now_s)
+        used = None if flight.baseline is None else flight.baseline.used
+        own = action.relief_bytes if shed.resource_of(flight.signal) is Resource.MEMORY else action.relief_cores
+        after = restore.after_shed(memo, flight.signal, used, own, config, flight.since_s, now_s)
         if after.quarantined and not memo.quarantined:
             notes.append(f"{action.service} is quarantined: it brought the pressure back {len(after.flaps_s)} times in a day")
         state = _with_memo(state, action.service, after)
@@ -196,9 +193,7 @@ def _shed_ended(
     return replace(state, landings=(*state.landings, landing))
 
 
-def _restore_ended(
-    outcome: Outcome, assessment: Assessment, state: PolicyState, config: Config, now_s: float, notes: list[str]
-) -> PolicyState:
+def _restore_ended(outcome: Outcome, state: PolicyState, config: Config, now_s: float, notes: list[str]) -> PolicyState:
     service, memo = outcome.action.service, state.memo(outcome.action.service)
     state = replace(state, ordered=tuple(one for one in state.ordered if one[0] != service))
     if outcome.result is Result.OBSERVED:
@@ -206,17 +201,7 @@ def _restore_ended(
     if outcome.result is not Result.DONE:
         notes.append(f"{service} did not start: {outcome.detail or outcome.result}")
         return _with_memo(state, service, _failed(memo, now_s))
-    bases = {status.signal: used for status in assessment.signals if (used := shed.amount(status)) is not None}
-    memo = replace(
-        memo,
-        failures=0,
-        retry_at_s=None,
-        quarantined=False,
-        probation_until_s=now_s + config.restoring.probation,
-        restored_bytes=outcome.action.expected_bytes,
-        restored_cores=outcome.action.expected_cores,
-        base_bytes=bases,
-    )
+    memo = replace(memo, quarantined=False, probation_until_s=now_s + config.restoring.probation)
     return replace(_with_memo(state, service, memo), rising=Rising(service, now_s))
 
 
@@ -224,6 +209,7 @@ def _throttle_ended(outcome: Outcome, flight: Flight, state: PolicyState, now_s:
     """A throttle that failed counts as tried: the stop may follow. A lifted one is forgotten once it worked."""
     service = outcome.action.service
     throttled = dict(state.throttled)
+    state = replace(state, ordered=tuple(one for one in state.ordered if one[0] != service))
     if outcome.action.kind is ActionKind.THROTTLE:
         throttled[service] = now_s
         state = replace(state, throttled=throttled, last_outcome_s=max(outcome.at_s, state.last_outcome_s or outcome.at_s))
@@ -235,6 +221,19 @@ def _throttle_ended(outcome: Outcome, flight: Flight, state: PolicyState, now_s:
         throttled.pop(service, None)
         return replace(state, throttled=throttled)
     return _with_memo(state, service, _failed(state.memo(service), now_s))
+
+
+def _with_throttled(inputs: Inputs, state: PolicyState, now_s: float) -> PolicyState:
+    """What is throttled, as the ledger has it. What failed counts as tried for a while; observe mode pretends all of it."""
+    if inputs.observe:
+        return state
+    owed = _owed_throttles(inputs.entries)
+    tried = {key: since_s for key, since_s in state.throttled.items() if key in owed or now_s - since_s < RETHROTTLE_S}
+    return replace(state, throttled={**dict.fromkeys(owed, now_s), **tried}) if owed or state.throttled else state
+
+
+def _owed_throttles(entries: tuple[Entry, ...]) -> Mapping[ServiceKey, Entry]:
+    return {one.service: one for one in entries if one.means is Means.THROTTLE and one.state is EntryState.SHED}
 
 
 # --- what it brought ------------------------------------------------------------------------------------------------
@@ -298,10 +297,12 @@ def _seen(
     status = assessment.signal(signal)
     window_s = _window_s(signal, assessment)
     limit_s = max(config.shedding.settle, window_s)
-    if status is None or now_s - gone_s > limit_s + 60.0:  # no reading came: unknown, and never an argument for the breaker
+    if status is None:
         return True, None
     used, baseline = shed.amount(status), landings[0].baseline
-    if used is None or status.value is None or status.at_s is None or status.at_s <= gone_s or now_s - gone_s < window_s:
+    if used is None or status.value is None or status.at_s is None or status.at_s <= gone_s:
+        return now_s - gone_s >= limit_s, None  # no reading came: unknown, and never an argument for the breaker
+    if now_s - gone_s < window_s:
         return False, None
     if baseline is None or baseline.used is None:
         return True, None
@@ -355,6 +356,8 @@ def _follow_restore(
             (),
             (rising.service,),
         )
+    up = replace(state.memo(rising.service), failures=0, retry_at_s=None)
+    state = _with_memo(state, rising.service, up)
     if how == "late":
         notes.append(f"{rising.service} runs, and is not healthy after {restore.HEALTHY_WITHIN_S:.0f} s; it is left as it is")
     return state, (rising.service,), ()
@@ -387,7 +390,7 @@ def _shed(
         for deficit in deficits
         if (status := assessment.signal(deficit.signal)) is not None
     ]
-    state, exhausted = _exhausted(plans, assessment, state, now_s)
+    state, exhausted = _exhausted(plans, state, now_s)
     decision = replace(decision, exhausted=exhausted)
     if plans:
         first = max(plans, key=lambda plan: (plan.hard, plan.deficit.open / (plan.signal.capacity or 1.0)))
@@ -404,7 +407,8 @@ def _shed(
         soft = [] if hard else [plan for plan in plans if not plan.hard and not plan.held]
         for service, who in orders:
             batch.add((service,), None, hard=False, by=who)
-        for plan in hard:
+        if hard:  # all of them are about memory, and one relief counts in each: what covers the largest covers all
+            plan = max(hard, key=lambda one: one.deficit.open)
             for one in plan.picked:
                 batch.add(one.group, plan, hard=True)
         if soft and not orders and not decision.actions:
@@ -417,6 +421,9 @@ def _shed(
         if any(plan.hard for plan in plans):
             batch.hasten(assessment, config)
         actions, flights, state = batch.actions, batch.flights, batch.state
+        if state.rising is not None and any(flight.action.service == state.rising.service for flight in flights):
+            decision = replace(decision, restored=(*decision.restored, state.rising.service))  # it was up, or is given up
+            state = replace(state, rising=None)
         if soft and any(action.kind is ActionKind.SHED and not action.by for action in actions):
             state = replace(state, soft_sheds_s=(*state.soft_sheds_s, now_s))
     state = replace(state, flights=(*state.flights, *flights))
@@ -449,17 +456,15 @@ def _why_none(plans: list[shed.Plan], inputs: Inputs) -> tuple[Held, ...]:
     return tuple(held)
 
 
-def _exhausted(plans: list[shed.Plan], assessment: Assessment, state: PolicyState, now_s: float) -> tuple[PolicyState, bool]:
+def _exhausted(plans: list[shed.Plan], state: PolicyState, now_s: float) -> tuple[PolicyState, bool]:
     """Memory hard on a newer reading, nothing in flight, all possible relief below the deficit, for 10 s."""
     hopeless = any(
         plan.hard and not state.flights and plan.held != "reading_not_newer" and plan.possible < plan.deficit.open
         for plan in plans
     )
     if not hopeless:
-        memory_hard = any(one.level is Level.HARD for one in assessment.signals if one.signal in MEMORY_SIGNALS)
-        waiting = memory_hard and (bool(state.flights) or any(plan.held == "reading_not_newer" for plan in plans))
-        keep = state.exhausted_since_s if waiting else None
-        return replace(state, exhausted_since_s=keep), False
+        unsure = not state.flights and any(plan.hard and plan.held == "reading_not_newer" for plan in plans)
+        return replace(state, exhausted_since_s=state.exhausted_since_s if unsure else None), False
     since = now_s if state.exhausted_since_s is None else state.exhausted_since_s
     return replace(state, exhausted_since_s=since), now_s - since >= EXHAUSTED_S
 
@@ -545,7 +550,7 @@ class _Batch:
             deadline_s=float(self.config.engine.timeout),
             cores=service.cpu_reservation_cores,
             relief_cores=None if cores is None else max(0.0, cores - reserved),
-            expected_cores=cores,
+            expected_cores=service.up[0].cpu_limit_cores,  # what is put back: from now on the engine shows the lowered one
         )
         self._launch(action, plan.signal.signal, plan)
 
@@ -597,9 +602,11 @@ def _restore(
     if inputs.observe:  # what was stopped before guardian left enforce is started only by order
         owed = tuple(entry for entry in owed if any(entry.service == service for service, _ in state.ordered))
     found = restore.waiting(owed, state.virtual, platform)
-    throttled = _throttled(inputs.entries, state, platform)
-    if not found and not throttled:
-        return decision, replace(state, ordered=())
+    throttled = _throttled(inputs, state, platform, now_s)
+    there = {one.service for one in found} | set(throttled)
+    state = replace(state, ordered=tuple(one for one in state.ordered if one[0] in there))
+    if not there:
+        return decision, state
     gates: tuple[tuple[str, bool], ...] = (
         ("standby", inputs.standby),
         *((reason, reason in decision.holds) for reason in ("engine", "operator", "disk")),
@@ -607,13 +614,18 @@ def _restore(
         ("rising", state.rising is not None),
     )
     closed = next((reason for reason, shut in gates if shut), "")
-    ordered = [one for one in found if any(one.service == service for service, _ in state.ordered)]
+    who = dict(state.ordered)
+    ordered = [one for one in found if one.service in who]
     if ordered and not closed and assessment.level is not Level.HARD:
         one = restore.in_order(ordered, platform)[0]
-        who = next(who for service, who in state.ordered if service == one.service)
-        return _start(decision, one, platform, state, config, now_s, by=who)
+        return _start(decision, one, assessment, platform, state, config, now_s, by=who[one.service])
+    lifted = [key for key in throttled if key in who]
+    if lifted and not closed:
+        return _unthrottle(decision, lifted[0], inputs, platform, state, config, now_s, by=who[lifted[0]])
     if not closed and not config.restoring.enabled:
         closed = "disabled"
+    if not closed and _only_assumed(state, config, now_s):
+        closed = "starting"
     if not closed and "pressure" in decision.holds:
         closed = "pressure"
     if not closed and (state.landings or any(signals.counting for key, signals in state.signals.items() if key in SUPPORTING)):
@@ -626,25 +638,50 @@ def _restore(
     state = replace(state, memos=choice.memos)
     decision = replace(decision, held=(*decision.held, *choice.held))
     if throttled:
-        return _unthrottle(decision, throttled[0], platform, state, config, now_s)
+        return _unthrottle(decision, throttled[0], inputs, platform, state, config, now_s)
     if choice.take is None:
         return decision, state
-    return _start(decision, choice.take, platform, state, config, now_s)
+    return _start(decision, choice.take, assessment, platform, state, config, now_s)
 
 
-def _throttled(entries: tuple[Entry, ...], state: PolicyState, platform: Platform) -> list[ServiceKey]:
-    """Services whose quota is to be put back, lowest phase first; the ledger's, so that a crash forgets none."""
-    keys = {one.service for one in entries if one.means is Means.THROTTLE and one.state is EntryState.SHED} | set(
-        state.throttled
-    )
-    there = [key for key in keys if key in platform.services and platform.services[key].up]
-    return sorted(there, key=lambda key: (platform.services[key].phase, key))
+def _only_assumed(state: PolicyState, config: Config, now_s: float) -> bool:
+    """Guardian began a moment ago: that the host is ok is not known before `recover_for` has passed."""
+    marks = [config.thresholds.of(signal) for signal in SHEDDING]
+    longest = max((float(one.recover_for) for one in marks if one is not None), default=0.0)
+    return state.began_s is not None and now_s - state.began_s < longest
+
+
+def _throttled(inputs: Inputs, state: PolicyState, platform: Platform, now_s: float) -> list[ServiceKey]:
+    """Services whose quota is to be put back, lowest phase first. They are the ledger's, so that a crash forgets none.
+
+    Observe mode lifts what it pretended, and what is owed in truth only by order.
+    """
+    keys = set(_owed_throttles(inputs.entries))
+    if inputs.observe:
+        keys = {key for key in keys if any(key == service for service, _ in state.ordered)} | set(state.throttled)
+
+    def ready(key: ServiceKey) -> bool:
+        retry_s = state.memo(key).retry_at_s
+        return key in platform.services and bool(platform.services[key].up) and (retry_s is None or now_s >= retry_s)
+
+    return sorted(filter(ready, keys), key=lambda key: (platform.services[key].phase, key))
 
 
 def _start(
-    decision: Decision, one: restore.Waiting, platform: Platform, state: PolicyState, config: Config, now_s: float, by: str = ""
+    decision: Decision,
+    one: restore.Waiting,
+    assessment: Assessment,
+    platform: Platform,
+    state: PolicyState,
+    config: Config,
+    now_s: float,
+    by: str = "",
 ) -> tuple[Decision, PolicyState]:
-    state = replace(state, actions=state.actions + 1)
+    bases = {status.signal: used for status in assessment.signals if (used := shed.amount(status)) is not None}
+    memo = replace(
+        state.memo(one.service), restored_bytes=one.expected_bytes, restored_cores=one.expected_cores, base_bytes=bases
+    )
+    state = replace(_with_memo(state, one.service, memo), actions=state.actions + 1)
     action = Action(
         id=f"{state.run_id}-{state.actions}",
         kind=ActionKind.RESTORE,
@@ -662,10 +699,17 @@ def _start(
 
 
 def _unthrottle(
-    decision: Decision, key: ServiceKey, platform: Platform, state: PolicyState, config: Config, now_s: float
+    decision: Decision,
+    key: ServiceKey,
+    inputs: Inputs,
+    platform: Platform,
+    state: PolicyState,
+    config: Config,
+    now_s: float,
+    by: str = "",
 ) -> tuple[Decision, PolicyState]:
     service = platform.services[key]
-    limit = service.cpu_limit_cores
+    entry = _owed_throttles(inputs.entries).get(key)
     state = replace(state, actions=state.actions + 1)
     action = Action(
         id=f"{state.run_id}-{state.actions}",
@@ -673,9 +717,10 @@ def _unthrottle(
         service=key,
         phase=service.phase,
         containers=tuple(container.id for container in service.up),
-        reason="room",
+        reason="operator" if by else "room",
         deadline_s=float(config.engine.timeout),
-        cores=None if limit is None else limit / max(1, len(service.containers)),
+        cores=None if entry is None else entry.expected_cores,
+        by=by,
     )
     return replace(decision, actions=(action,)), replace(
         state, flights=(*state.flights, Flight(action, now_s, action.id, None))

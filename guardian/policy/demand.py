@@ -24,7 +24,7 @@ def remember(platform: Platform, state: PolicyState, now_s: float) -> PolicyStat
             continue
         footprint, cores = platform.footprint(service, now_s), platform.cores(service, now_s)
         if footprint is not None:
-            demand[key] = (*demand.get(key, ())[-(KEPT - 1) :], (footprint, cores or 0.0))
+            demand[key] = (*demand.get(key, ())[-(KEPT - 1) :], (footprint, cores))
         early = _early(service, state.memo(key), footprint, cores, now_s)
         if early is not None:
             memos[key] = early
@@ -47,9 +47,9 @@ def expected(service: Service, platform: Platform, state: PolicyState, now_s: fl
     A service watched for less than a minute has only its present use; None where nothing is known.
     """
     past = state.demand.get(service.key, ())
-    footprint, cores = platform.footprint(service, now_s), platform.cores(service, now_s)
-    memory = percentile([row[0] for row in past], PERCENTILE) if past else footprint
-    cpu = percentile([row[1] for row in past], PERCENTILE) if past else cores
+    past_cores = [cores for _, cores in past if cores is not None]
+    memory = percentile([row[0] for row in past], PERCENTILE) if past else platform.footprint(service, now_s)
+    cpu = percentile(past_cores, PERCENTILE) if past_cores else platform.cores(service, now_s)
     if memory is not None and service.memory_limit_bytes is not None:
         memory = min(memory, service.memory_limit_bytes)
     if cpu is not None and service.cpu_limit_cores is not None:

@@ -156,7 +156,8 @@ def choose(
                 memos[one.service] = replace(memo, refused_since_s=None)
                 continue
             why = "cannot_fit" if trial else "no_room"
-            full_phase = one.phase if full_phase is None else full_phase
+            if not trial and full_phase is None:  # what may never fit holds nobody back for ever
+                full_phase = one.phase
             if memo.refused_since_s is None:
                 memos[one.service] = replace(memo, refused_since_s=now_s)
         held.append(Held(ActionKind.RESTORE, why, one.service, detail))
@@ -197,8 +198,6 @@ def _not_yet(
 
 def rise(rising: Rising, containers: tuple[str, ...], platform: Platform, config: Config, now_s: float) -> tuple[str, Rising]:
     """How a restore is doing: `up`, `fell`, `late` (runs, not healthy in time) or empty: wait."""
-    if rising.observed:
-        return "up", rising
     there = [platform.containers[container_id] for container_id in containers if container_id in platform.containers]
     newer = platform.read_s is not None and platform.read_s > rising.since_s
     if not newer:
@@ -218,29 +217,30 @@ def rise(rising: Rising, containers: tuple[str, ...], platform: Platform, config
 
 
 def after_shed(
-    memo: Memo, own_bytes: float | None, own_cores: float | None, uses: Mapping[Signal, float], config: Config, now_s: float
+    memo: Memo, signal: Signal, used: float | None, own: float | None, config: Config, decided_s: float, now_s: float
 ) -> Memo:
     """What a shed by pressure means for the next restore: waits twice as long if it came on probation, and may be a flap.
 
-    A flap counts only if the service's own use made at least half of the rise since it was restored. `uses` are the
-    present amounts of the signals that shed it.
+    A flap counts only if the service's own use made at least half of the rise since it was restored. `used` is the
+    amount of `signal`, which shed it, and `own` the service's part of it, both when it was decided at `decided_s`. Only
+    an operator starts what is quarantined: what runs is not.
     """
-    cleared = replace(memo, restored_bytes=None, restored_cores=None, refused_since_s=None, failures=0, retry_at_s=None)
-    if memo.probation_until_s is None or now_s >= memo.probation_until_s:
+    cleared = replace(
+        memo, restored_bytes=None, restored_cores=None, refused_since_s=None, failures=0, retry_at_s=None, quarantined=False
+    )
+    if memo.probation_until_s is None or decided_s >= memo.probation_until_s:
         return replace(cleared, backoff_s=0.0, not_before_s=None, probation_until_s=None)
     backoff = min(config.restoring.backoff.max, 2 * memo.backoff_s) if memo.backoff_s else float(config.restoring.backoff.min)
     flaps = tuple(at_s for at_s in memo.flaps_s if now_s - at_s < DAY_S)
-    for signal, used in uses.items():
-        base = memo.base_bytes.get(signal)
-        own = own_cores if signal in CPU_SIGNALS else own_bytes
-        if base is not None and own is not None and used > base and own >= (used - base) / 2:
-            flaps = (*flaps, now_s)
-            break
+    base = memo.base_bytes.get(signal)
+    flapped = base is not None and used is not None and own is not None and used > base and own >= (used - base) / 2
+    if flapped:
+        flaps = (*flaps, now_s)
     return replace(
         cleared,
         backoff_s=backoff,
         not_before_s=now_s + backoff,
         probation_until_s=None,
         flaps_s=flaps,
-        quarantined=memo.quarantined or len(flaps) >= config.restoring.max_flaps,
+        quarantined=flapped and len(flaps) >= config.restoring.max_flaps,
     )

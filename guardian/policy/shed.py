@@ -6,11 +6,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from guardian.config.schema import Config
-from guardian.model import ActionKind, Assessment, Candidate, Deficit, HostReading, Level, ServiceKey, Signal, SignalStatus
+from guardian.model import (
+    Action,
+    ActionKind,
+    Assessment,
+    Candidate,
+    Deficit,
+    HostReading,
+    Level,
+    ServiceKey,
+    Signal,
+    SignalStatus,
+)
 from guardian.policy.assess import CPU_SIGNALS, SHEDDING, SUPPORTING
-from guardian.policy.platform import Platform
+from guardian.policy.platform import Platform, Service
 from guardian.policy.rank import USEFUL_BYTES, Ranked, Resource, sort, useful
-from guardian.policy.state import Flight, PolicyState
+from guardian.policy.state import Flight, PolicyState, Virtual
 
 KILL_BELOW_S = 1.0  # a grace shorter than this is a kill at once
 KILL_TAKES_S = 0.5  # how long a killed container's memory may take to come back, for the projection
@@ -54,6 +65,13 @@ def uses(platform: Platform, now_s: float) -> Uses:
     )
 
 
+def use(service: Service, platform: Platform, resource: Resource, now_s: float) -> float | None:
+    """Of one service, read at most two rounds ago."""
+    if resource is Resource.MEMORY:
+        return platform.footprint(service, now_s, rounds=2)
+    return platform.cores(service, now_s, rounds=2)
+
+
 def amount(status: SignalStatus) -> float | None:
     """A signal's value in bytes or cores; what is known for sure where a part is unknown."""
     value = status.floor if status.value is None else status.value
@@ -71,15 +89,18 @@ def is_hard_now(status: SignalStatus, assessment: Assessment, config: Config) ->
     if status.level is not Level.HARD or status.hard is None:
         return False
     value = status.floor if status.value is None else status.value
-    if value is None:
-        return False
-    filling = (
+    return value is not None and (value >= status.hard or is_filling(status, assessment, config))
+
+
+def is_filling(status: SignalStatus, assessment: Assessment, config: Config) -> bool:
+    """Whether the host's memory is at or above recover, and would be full within the horizon."""
+    return (
         status.signal is Signal.MEMORY
-        and value >= status.recover
+        and status.value is not None
+        and status.value >= status.recover
         and assessment.full_in_s is not None
         and assessment.full_in_s <= config.shedding.horizon
     )
-    return value >= status.hard or filling
 
 
 def supported(assessment: Assessment, state: PolicyState) -> bool:
@@ -116,12 +137,28 @@ def pending_relief(state: PolicyState, platform: Platform, signal: Signal, now_s
         service = platform.services.get(virtual.service)
         if service is None or not service.up:
             continue
-        now = platform.footprint(service, now_s, 2) if resource is Resource.MEMORY else platform.cores(service, now_s, 2)
+        now = use(service, platform, resource, now_s)
         predicted = virtual.relief_bytes if resource is Resource.MEMORY else virtual.relief_cores
         total += (predicted or 0.0) if now is None else now
     if signal is Signal.CPU:
         total += sum(landing.action.relief_cores or 0.0 for landing in state.landings if now_s - landing.gone_s < CPU_WINDOW_S)
     return total
+
+
+def relief_unknown(state: PolicyState, platform: Platform, resource: Resource, settle_s: float, now_s: float) -> bool:
+    """Whether a stop under way, or one that observe mode pretends, brings nobody knows how much: that is seen first.
+
+    A stop that takes longer than `settle_s` is not waited for: the next victim may be needed before it ends.
+    """
+    under_way: list[Action | Virtual] = [
+        flight.action for flight in state.flights if flight.action.kind is ActionKind.SHED and now_s - flight.since_s < settle_s
+    ]
+    for one in (*under_way, *state.virtual):
+        service = platform.services.get(one.service)
+        predicted = one.relief_bytes if resource is Resource.MEMORY else one.relief_cores
+        if predicted is None and service is not None and use(service, platform, resource, now_s) is None:
+            return True
+    return False
 
 
 def deficits(
@@ -137,7 +174,7 @@ def deficits(
         by_support = signal is Signal.MEMORY and status.level is Level.OK and supported(assessment, state)
         if used is None or (status.level is Level.OK and not by_support):
             continue
-        if signal is Signal.MEMORY and is_hard_now(status, assessment, config) and assessment.fill_bytes_per_s:
+        if status.level is Level.HARD and is_filling(status, assessment, config) and assessment.fill_bytes_per_s:
             stop_takes = max(hard_grace_s(assessment.full_in_s, config.shedding.hard_grace), KILL_TAKES_S)
             used = max(used, used + assessment.fill_bytes_per_s * stop_takes)
         total = used - status.recover * status.capacity
@@ -229,7 +266,7 @@ def plan(
         hard=hard,
         picked=picked,
         ranking=ranking,
-        held=_held(status, deficit, picked, hard, host, state, config, now_s),
+        held=_held(status, deficit, picked, hard, host, platform, state, config, now_s),
         possible=covered(ranked, uses_of),
     )
 
@@ -238,9 +275,10 @@ def _barred(
     one: Ranked, resource: Resource, hard: bool, platform: Platform, state: PolicyState, config: Config, now_s: float
 ) -> str:
     """Why a possible victim is none for this plan."""
-    until = state.memo(one.service.key).override_until_s
-    if not hard and until is not None and now_s < until:
-        return "overridden"  # somebody wants it up: guardian yields, short of hard memory
+    for key in one.group:
+        until = state.memo(key).override_until_s
+        if not hard and until is not None and now_s < until:
+            return "overridden"  # somebody wants it up: guardian yields, short of hard memory
     if resource is Resource.CPU:
         for key in one.group:
             for container in platform.services[key].up:
@@ -255,6 +293,7 @@ def _held(
     picked: tuple[Ranked, ...],
     hard: bool,
     host: HostReading | None,
+    platform: Platform,
     state: PolicyState,
     config: Config,
     now_s: float,
@@ -264,6 +303,8 @@ def _held(
         return "relief_pending"
     if state.last_outcome_s is not None and (status.at_s is None or status.at_s <= state.last_outcome_s):
         return "reading_not_newer"
+    if relief_unknown(state, platform, resource_of(status.signal), config.shedding.settle, now_s):
+        return "relief_unknown"
     if hard:
         return "" if picked else "no_victim"
     if any(flight.action.kind in (ActionKind.SHED, ActionKind.THROTTLE) for flight in state.flights):

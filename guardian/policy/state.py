@@ -82,7 +82,7 @@ class Memo:
     retry_at_s: float | None = None
     restored_bytes: int | None = None  # what its last restore was expected to need, held back for it while on probation
     restored_cores: float | None = None
-    base_bytes: Mapping[Signal, float] = field(default_factory=dict)  # use of each signal when it was last restored
+    base_bytes: Mapping[Signal, float] = field(default_factory=dict)  # use of each signal just before it was last restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,6 @@ class Rising:
     service: ServiceKey
     since_s: float
     up_since_s: float | None = None
-    observed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +112,7 @@ class PolicyState:
 
     run_id: str = "0"
     actions: int = 0  # handed out so far
+    began_s: float | None = None  # the first tick
     tick_s: float | None = None  # the previous tick
     signals: Mapping[Signal, SignalState] = field(default_factory=dict)
     level: Level = Level.OK
@@ -129,7 +129,7 @@ class PolicyState:
     rising: Rising | None = None
     throttled: Mapping[ServiceKey, float] = field(default_factory=dict)  # since when
     ordered: tuple[tuple[ServiceKey, str], ...] = ()  # restores that an operator asked for, and who
-    demand: Mapping[ServiceKey, tuple[tuple[int, float], ...]] = field(
+    demand: Mapping[ServiceKey, tuple[tuple[int, float | None], ...]] = field(
         default_factory=dict
     )  # (bytes, cores) a minute, newest last
     demand_s: float | None = None  # when `demand` was last added to
