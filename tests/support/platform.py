@@ -118,6 +118,10 @@ class ReferencePlatform:
         """Service -> state, as `docker ps -a` shows it."""
         return {row["Labels"][f"{_LABEL}service"]: row["State"] for row in self._rows()}
 
+    def ids(self) -> dict[str, str]:
+        """Container id -> service."""
+        return {row["Id"]: row["Labels"][f"{_LABEL}service"] for row in self._rows()}
+
     def running(self) -> set[str]:
         return {service for service, state in self.states().items() if state == "running"}
 

@@ -7,12 +7,15 @@ engine's packages were unpacked (`dpkg -x`): its programs are then used first.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import docker
@@ -41,9 +44,9 @@ class PrivateEngine:
         _sweep(self._ip)
         self.home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PARENT))
         (self.home / "owner").write_text(str(os.getpid()))
-        (self.home / "daemon.json").write_text("{}")  # the host's own is not for us
         self.socket = self.home / "docker.sock"
         self.root = self.home / "root"
+        self._configure()
         self.url = f"unix://{self.socket}"
         self._number = _new_bridge(self._ip)
         self._bridge = f"gtest{self._number}"
@@ -110,6 +113,16 @@ class PrivateEngine:
                 self._note_networks()
             self.stop()
         _clean(self.home, self._ip)
+
+    def _configure(self) -> None:
+        """The host's own daemon.json is not for us, and its key neither: engines that share it would share an id."""
+        version = subprocess.run([self._dockerd, "--version"], capture_output=True, text=True, check=True).stdout
+        by_key = int(re.findall(r"\d+", version)[0]) < 23  # from 23 on the id is in a file below the data root
+        (self.home / "daemon.json").write_text(
+            json.dumps({"deprecated-key-path": str(self.home / "key.json")} if by_key else {})
+        )
+        self.root.mkdir(mode=0o710)
+        (self.root / "engine-id").write_text(str(uuid.uuid4()))
 
     def _answers(self) -> bool:
         try:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support import small
 from support.daemon import GuardianProcess
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
@@ -40,6 +41,26 @@ def make_platform(standin_engine: PrivateEngine) -> Iterator[Callable[..., Refer
             return platform
 
         yield make
+
+
+@pytest.fixture(scope="module")
+def small_platform(standin_engine: PrivateEngine) -> Iterator[ReferencePlatform]:
+    """Four services for a whole module; use `platform`, which resets it. Its victim takes a moment to stop."""
+    platform = ReferencePlatform(
+        standin_engine.url, only=small.SERVICES, environment={small.VICTIM: {"STANDIN_STOP": "slow:500ms"}}
+    )
+    try:
+        platform.up()
+        yield platform
+    finally:
+        platform.remove()
+
+
+@pytest.fixture
+def platform(small_platform: ReferencePlatform) -> ReferencePlatform:
+    """The small platform, as it was at first: all of it runs, and nothing presses."""
+    small.reset(small_platform)
+    return small_platform
 
 
 @pytest.fixture
