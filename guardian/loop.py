@@ -175,6 +175,7 @@ class Loop:
             standby=self._standby(),
             engine_ready=self._containers.ready and sample.inventory is not None,
             observe=mode is Mode.OBSERVE,
+            under_way=under_way,
         )
         inputs = self._take_orders(inputs, platform, mode)
         decision, after = decide(assessment, sample.host, platform, inputs, state, config, now_s)

@@ -53,6 +53,7 @@ class Inputs:
     standby: bool = False
     engine_ready: bool = True  # it answers, and the list of containers is complete
     observe: bool = False  # decide as always; what comes of it is only pretended
+    under_way: frozenset[str] | None = None  # ids of actions that are being carried out; None: not told
 
 
 def refusal(service: Service | None, platform: Platform, pins: frozenset[ServiceKey]) -> str:
@@ -141,6 +142,7 @@ def _absorb(
         soft_sheds_s=tuple(at_s for at_s in state.soft_sheds_s if now_s - at_s < 3600.0),
         ordered=tuple(dict.fromkeys((*state.ordered, *inputs.restore_orders))),
     )
+    state = _without_lost(inputs, state, now_s)
     for outcome in inputs.outcomes:
         flight = next((one for one in state.flights if one.action.id == outcome.action.id), None)
         if flight is None:
@@ -153,6 +155,18 @@ def _absorb(
         elif outcome.action.kind in (ActionKind.THROTTLE, ActionKind.UNTHROTTLE):
             state = _throttle_ended(outcome, flight, state, now_s)
     return state
+
+
+def _without_lost(inputs: Inputs, state: PolicyState, now_s: float) -> PolicyState:
+    """An action that nobody carries out and that has no outcome has failed: it must not hold up others for ever."""
+    if inputs.under_way is None:
+        return state
+    known = inputs.under_way | {outcome.action.id for outcome in inputs.outcomes}
+    for flight in state.flights:
+        if flight.action.id not in known:
+            service = flight.action.service
+            state = _with_memo(state, service, _failed(state.memo(service), now_s))
+    return replace(state, flights=tuple(flight for flight in state.flights if flight.action.id in known))
 
 
 def _with_memo(state: PolicyState, service: ServiceKey, memo: Memo) -> PolicyState:

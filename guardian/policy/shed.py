@@ -114,6 +114,8 @@ def supported(assessment: Assessment, state: PolicyState) -> bool:
 def present_relief(flight: Flight, platform: Platform, resource: Resource, now_s: float) -> float:
     """What a stop in flight will still give back: its containers' use at this tick, else what was predicted."""
     action = flight.action
+    if now_s - flight.since_s > action.deadline_s:
+        return 0.0  # late is a failure: nothing is counted on any more
     predicted = (action.relief_bytes if resource is Resource.MEMORY else action.relief_cores) or 0.0
     total = 0.0
     for container_id in action.containers:
