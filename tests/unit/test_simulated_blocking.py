@@ -123,7 +123,7 @@ def test_a_closed_engine_answers_again_only_after_reopening(engine: SimulatedEng
     with pytest.raises(EngineUnreachable):
         engine.info()
     engine.reopen()
-    assert engine.info().id == "simulated"
+    assert engine.info().name == "simulated"
 
 
 def test_slow_answers_take_their_time_or_time_out(engine: SimulatedEngine) -> None:

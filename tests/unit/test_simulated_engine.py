@@ -492,6 +492,12 @@ def test_a_name_that_nothing_has_is_a_mistake_of_the_test() -> None:
         Bench({}).engine.external_stop("nothing")
 
 
+def test_each_engine_is_one_of_its_own() -> None:
+    """Each engine is one of its own, so that two guardians may look after two of them."""
+    first, second = Bench({}), Bench({})
+    assert first.engine.info().id == first.engine.info().id != second.engine.info().id
+
+
 # --- what is shown --------------------------------------------------------------------------------------------------
 
 

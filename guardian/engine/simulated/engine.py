@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from uuid import uuid4
 
 from guardian.clock import Clock, VirtualClock
 from guardian.engine.parse import service_of
@@ -39,6 +40,7 @@ class SimulatedEngine:
 
     def __init__(self, scenario: Scenario, clock: Clock, timeout_s: float = 5.0) -> None:
         self.scenario = scenario
+        self._id = f"simulated-{uuid4().hex}"  # each is a world of its own: two guardians may look after two of them
         self._clock = clock
         self._timeout_s = timeout_s
         self._changed = threading.Condition()
@@ -64,7 +66,7 @@ class SimulatedEngine:
         with self._changed:
             self._answer()
         return EngineInfo(
-            id="simulated",
+            id=self._id,
             name="simulated",
             version="simulated",
             api_version="1.43",
