@@ -12,15 +12,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from guardian.ledger.entries import Closed, Entry, EntryContainer, EntryState, Means
-from guardian.ledger.transitions import close, conclude, follow, pay
+from guardian.ledger.transitions import DOUBT_S, close, conclude, doubt_ends_wall_s, follow, pay
 from guardian.model import Container, ServiceKey
 
 CLOCK_SLACK_S = 2.0
 """How far the engine's clock and guardian's may be apart. So a stop by somebody else, this shortly before guardian's own
 stop was sent, counts as guardian's where the answer to it was lost."""
-
-DOUBT_S = 30.0
-"""How long after its deadline a stop or start without an answer may still take effect."""
 
 RETURN_S = 30.0
 """How long after it answers again a restarted engine may still be bringing containers back."""
@@ -214,13 +211,16 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
     ours: list[EntryContainer] = []
     never: list[EntryContainer] = []
     for one in entry.in_doubt:
-        container, sent_wall_s = seen.of(one), one.sent_wall_s or 0.0
-        late = entry.sent_wall_s is None or seen.now_wall_s > entry.sent_wall_s + entry.stop_within_s + DOUBT_S
+        container, sent_wall_s, until_wall_s = seen.of(one), entry.sent_wall_s or 0.0, doubt_ends_wall_s(entry)
         if container is not None and _since(container.started_wall_s, sent_wall_s + CLOCK_SLACK_S):
             never.append(one)  # it has run again since: that was somebody else
         elif container is not None and not container.state.up and container.finished_wall_s is not None:
-            (ours if container.finished_wall_s >= sent_wall_s - CLOCK_SLACK_S else never).append(one)
-        elif late:
+            first_wall_s = one.sent_wall_s or 0.0
+            if _since(container.started_wall_s, first_wall_s + CLOCK_SLACK_S):
+                first_wall_s = sent_wall_s  # a run that began after an earlier stop ends only by a later one
+            by_us = first_wall_s - CLOCK_SLACK_S <= container.finished_wall_s <= until_wall_s
+            (ours if by_us else never).append(one)
+        elif seen.now_wall_s > until_wall_s:
             never.append(one)
     if not ours and not never:
         return entry

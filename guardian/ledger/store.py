@@ -251,7 +251,7 @@ class Store:
         pause_s = RETRY_MIN_S
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._pending) or self._closing)
+                self._changed.wait_for(lambda: self._handed_over > self._committed or self._closing)
                 batch, number, closing = self._pending, self._handed_over, self._closing
                 self._pending = _Batch()
             error = self._write(batch) if len(batch) else None

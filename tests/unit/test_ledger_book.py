@@ -68,10 +68,10 @@ def book(tmp_path: Path) -> Iterator[Book]:
 def test_each_step_of_a_shed_is_on_disk_before_the_next(book: Book) -> None:
     """Each step of a shed is on disk before the next."""
     action = an_action()
-    assert book.ledger.intend([action], by_id(a_container()))
+    book.ledger.intend([action], by_id(a_container()))
     book.again()
     assert book.only().state is EntryState.INTENDED
-    assert book.ledger.mark_sent(action)
+    book.ledger.mark_sent(action)
     book.again()
     assert book.only().state is EntryState.SENT
     book.ledger.settle(an_outcome(action))
@@ -83,7 +83,7 @@ def test_a_restore_closes_the_entry(book: Book) -> None:
     """A restore closes the entry."""
     book.shed()
     restore = an_action("r1", ActionKind.RESTORE)
-    assert book.ledger.mark_restore_sent(restore)
+    book.ledger.mark_restore_sent(restore)
     assert book.only().state is EntryState.RESTORING
     book.ledger.settle(an_outcome(restore))
     assert book.ledger.open_entries == ()
@@ -297,10 +297,13 @@ SHED_AND_DIE = textwrap.dedent(
     store = a_store(Path(sys.argv[1]), clock=clock, on_commit=die)
     ledger, action, restore = Ledger(store, clock), an_action(), an_action("r1", ActionKind.RESTORE)
     ledger.intend([action], by_id(a_container()))
+    store.put(deadline_s=None)
     ledger.mark_sent(action)
+    store.put(deadline_s=None)
     ledger.settle(an_outcome(action))
     store.put(deadline_s=None)
     ledger.mark_restore_sent(restore)
+    store.put(deadline_s=None)
     ledger.settle(an_outcome(restore))
     store.close(10)
     """

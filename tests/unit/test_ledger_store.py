@@ -365,3 +365,11 @@ def test_a_full_disk_at_the_start_says_what_to_check(tmp_path: Path) -> None:
 
     with pytest.raises(LedgerError, match="disk is full; check"):
         a_store(tmp_path, connecting=full)
+
+
+def test_an_empty_put_waits_for_all_before_it(store: Store) -> None:
+    """An empty put waits for all before it, and for nothing where all is written."""
+    assert store.put(deadline_s=None)
+    store.put(entries=[ENTRY], deadline_s=0)
+    assert store.put(deadline_s=None)
+    assert store.pending == 0
