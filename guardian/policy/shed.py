@@ -198,28 +198,35 @@ def deficits(
 
 
 def choose(
-    ranked: list[Ranked], need: float, uses_of: Mapping[ServiceKey, float | None], resource: Resource, last_resort: bool
+    ranked: list[Ranked], need: float, uses_of: Mapping[ServiceKey, float | None], resource: Resource, hard: bool
 ) -> tuple[tuple[Ranked, ...], dict[ServiceKey, str]]:
     """The front of `ranked` that covers `need`, then without those of its lowest phase that the need can do without.
 
-    A victim of unknown relief ends the plan: what it brings is seen before anything more valuable goes. Those that are
-    not worth a stop are passed over; with `last_resort` they are taken where all useful ones together do not suffice.
-    Also returned: why each of the others was not picked.
+    A victim of unknown relief ends the plan: what it brings is seen before anything more valuable goes. Only a hard plan
+    stops one; a soft one waits for its reading. Those that are not worth a stop are passed over; a hard plan takes them
+    where all useful ones together do not suffice. Also returned: why each of the others was not picked.
     """
     picked: list[Ranked] = []
     members: set[ServiceKey] = set()
     total = 0.0
+    ended = False
     passed: dict[ServiceKey, str] = {}
-    for worth in (True, False) if last_resort else (True,):
+    for worth in (True, False) if hard else (True,):
         for one in ranked:
             key, relief = one.service.key, one.relief(resource)
             if key in members:
                 continue
             if useful(relief, need, resource) is not worth:
                 passed.setdefault(key, "unknown_use" if relief is None else "too_small")
-            elif picked and (total >= need or picked[-1].relief(resource) is None):
+            elif total >= need:
                 passed.setdefault(key, "not_needed")
+            elif ended:
+                passed.setdefault(key, "after_unknown")
+            elif relief is None and not hard:
+                ended = True
+                passed[key] = "unknown_use"
             elif worth or relief:
+                ended = relief is None
                 total += sum(uses_of.get(other) or 0.0 for other in one.group if other not in members)
                 members.update(one.group)
                 picked.append(one)
@@ -259,7 +266,7 @@ def plan(
     ranked = sort([one for one in found if one.service.key not in barred], resource)
     uses_of = present.of(resource)
     need = deficit.open
-    picked, passed = choose(ranked, need, uses_of, resource, last_resort=hard) if need > 0 else ((), {})
+    picked, passed = choose(ranked, need, uses_of, resource, hard) if need > 0 else ((), {})
     ranking = tuple(one.candidate(rank, resource, passed.get(one.service.key, "")) for rank, one in enumerate(ranked, start=1))
     ranking += tuple(one.candidate(0, resource, barred[one.service.key]) for one in found if one.service.key in barred)
     return Plan(
@@ -268,7 +275,7 @@ def plan(
         hard=hard,
         picked=picked,
         ranking=ranking,
-        held=_held(status, deficit, picked, hard, host, platform, state, config, now_s),
+        held=_held(status, deficit, picked, passed, hard, host, platform, state, config, now_s),
         possible=covered(ranked, uses_of),
     )
 
@@ -293,6 +300,7 @@ def _held(
     status: SignalStatus,
     deficit: Deficit,
     picked: tuple[Ranked, ...],
+    passed: Mapping[ServiceKey, str],
     hard: bool,
     host: HostReading | None,
     platform: Platform,
@@ -323,4 +331,6 @@ def _held(
             return "waiting_unknown"
         if host.cpu_some_avg10_ratio < CPU_WAITING_RATIO:
             return "no_waiting"
-    return "" if picked else "no_useful_victim"
+    if picked:
+        return ""
+    return "unknown_use" if "unknown_use" in passed.values() else "no_useful_victim"
