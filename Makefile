@@ -18,7 +18,8 @@ run: .venv/.run ## start the daemon: on Docker in observe mode, or on the simula
 test: .venv/.dev ## everything: lint, types, import contracts, docs, all tests; needs root for its own Docker engine
 	@scripts/install-test-deps.sh
 	@$(MAKE) --no-print-directory lint types docs-check
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) -q -n 2 tests/unit tests/property $(ARGS)
+	@$(PYTEST) tests/engine tests/system $(ARGS)
 
 test-unit: .venv/.dev ## what needs no engine, no root and no network
 	@$(PYTEST) tests/unit tests/property $(ARGS)

@@ -15,6 +15,7 @@ else
   engine="the simulated engine with the overload scenario, in enforce mode: no Docker engine answers at ${DOCKER_HOST:-the local socket}"
   set -- --engine simulated --scenario overload --mode enforce
   state=.run/simulated
+  rm -rf "$state" # its world begins anew with each start, and so must what guardian remembers of it
   next="watch it shed and restore: watch -n1 .venv/bin/guardian status --control .run/control.sock"
 fi
 cat <<END
