@@ -89,7 +89,15 @@ class Daemon:
         source = config.sampling.source
         simulated = config.engine.url == "simulated"
         reader = None if source == "engine" or simulated or url.startswith("tcp://") else CgroupReader(self._clock)
-        self._feed = Feed(self._engine, self._sensor, reader, self._clock, url, lambda: self._scheduler.wake("containers"))
+        self._feed = Feed(
+            self._engine,
+            self._sensor,
+            reader,
+            self._clock,
+            url,
+            want_list=lambda: self._scheduler.wake("containers"),
+            on_outage=self._take_outage,
+        )
         self._host = host or HostSensor(self._clock, self._disk_path)
         self._actor = ThreadedActor(self._engine, self._clock, self._metrics, self._mark, self._acted)
         self._loop = Loop(
@@ -218,6 +226,9 @@ class Daemon:
     def _take_gap(self, from_wall_s: float, to_wall_s: float) -> None:
         self._loop.take_gap(from_wall_s, to_wall_s)
         self._feed.distrust()
+
+    def _take_outage(self, from_wall_s: float, to_wall_s: float) -> None:
+        self._loop.take_gap(from_wall_s, to_wall_s)
 
     def _mark(self, action: Action) -> None:
         """Commit that an action is sent, just before it is."""

@@ -124,6 +124,7 @@ class Loop:
         self._orders: deque[_Ordered] = deque()
         self._events: deque[EngineEvent] = deque(maxlen=10_000)
         self._signalled: dict[str, str] = {}
+        self._stops: tuple[others.Override, ...] = ()  # by somebody, unless the engine turns out to have ended
         self._gap: tuple[float, float] | None = None
         self._ticks = 0
 
@@ -147,7 +148,7 @@ class Loop:
         self._events.extend(events)
 
     def take_gap(self, from_wall_s: float, to_wall_s: float) -> None:
-        """The event stream was down in between: the engine may have restarted."""
+        """The event stream was down in between, or the engine did not answer: it may have restarted."""
         with self._lock:
             self._gap = (from_wall_s if self._gap is None else min(self._gap[0], from_wall_s), to_wall_s)
 
@@ -259,7 +260,7 @@ class Loop:
 
     def _classify_events(self, platform: Platform, under_way: frozenset[str]) -> None:
         """Count what other people stopped. What they started shows in the next list, whole."""
-        if not self._events:
+        if not self._events and not self._stops:
             return
         context = Context(in_flight=under_way)
         managed = {container.id for service in platform.services.values() for container in service.containers}
@@ -268,7 +269,13 @@ class Loop:
             override = others.classify(event, self._ledger.open_entries, context, self._signalled)
             self._signalled = dict(others.remember(event, self._signalled))
             stopped = override is not None and override.kind is others.OverrideKind.STOPPED
-            if override is not None and stopped and event.container_id in managed and self._ledger.yield_to(override):
+            if override is not None and stopped and event.container_id in managed:
+                self._stops = (*self._stops, override)
+        with self._lock:
+            gap = self._gap
+        counted, self._stops = others.believed(self._stops, gap, self._containers.ready, self._clock.wall())
+        for override in counted:
+            if self._ledger.yield_to(override):
                 self._telemetry.overridden("stopped")
 
     def _take_orders(self, inputs: Inputs, platform: Platform, mode: Mode) -> Inputs:

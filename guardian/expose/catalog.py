@@ -201,7 +201,12 @@ _ALL = (
         "Decisions not to act, each counted once when it begins to hold.",
         ("action", "reason"),
     ),
-    Spec("guardian_overrides_total", "counter", "Times that somebody else started or stopped a service.", ("kind",)),
+    Spec(
+        "guardian_overrides_total",
+        "counter",
+        "Times that somebody else started or stopped a service; a stop counts after 30 s, unless the engine has ended by then.",
+        ("kind",),
+    ),
     Spec("guardian_ledger_open", "gauge", "Sheds that guardian still owes a restore for."),
     Spec("guardian_ledger_late_writes_total", "counter", "Times that guardian acted before the ledger had written it down."),
     Spec("guardian_ledger_write_failures_total", "counter", "Writes of the ledger that failed."),

@@ -6,7 +6,7 @@ die; for an exit by itself or by the kernel: die alone. Nothing is sent for a st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +16,10 @@ from guardian.model import EngineEvent
 
 HARMLESS_SIGNALS = frozenset({"1", "10", "12", "17", "18", "19", "20", "28"})
 """Reload, user signals, child, continue, stop, window change: sent to talk to a process, not to end it."""
+
+
+ENGINE_END_S = 30.0
+"""How long an engine may take to end. It stops its containers as somebody would (by default 15 s for all), and goes last."""
 
 
 class OverrideKind(StrEnum):
@@ -65,6 +69,21 @@ def remember(event: EngineEvent, killed: Mapping[str, str]) -> Mapping[str, str]
     if event.action in ("stop", "start", "destroy") and known is not None:
         return {container_id: state for container_id, state in killed.items() if container_id != event.container_id}
     return killed
+
+
+def believed(
+    found: Iterable[Override], gap: tuple[float, float] | None, ready: bool, now_wall_s: float
+) -> tuple[tuple[Override, ...], tuple[Override, ...]]:
+    """Of stops by somebody: those that count by now, and those that may still be the beginning of the engine's own end.
+
+    The rest is given up: what stopped before a `gap` in what is known of the engine, or while it is not `ready`, may
+    have been stopped by its restart.
+    """
+    left = tuple(one for one in found if ready and (gap is None or one.at_wall_s > gap[1]))
+    return (
+        tuple(one for one in left if now_wall_s - one.at_wall_s >= ENGINE_END_S),
+        tuple(one for one in left if now_wall_s - one.at_wall_s < ENGINE_END_S),
+    )
 
 
 def _started(event: EngineEvent, holder: Entry | None, context: Context) -> Override | None:

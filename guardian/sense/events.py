@@ -30,9 +30,9 @@ _log = logs.get("events")
 class EventWatcher:
     """Hands on events as they come, and says which stretch of time may have gone unseen.
 
-    `on_events` is called with one or more events, `on_gap` with the wall times from which and until which the stream was
-    down, once it is up again: events of that time follow as far as the engine still has them (it replays few), so list
-    the containers then. Both are called on the watcher's thread.
+    `on_events` is called with one or more events, `on_gap` with wall times: from the last event until now when the stream
+    is lost, and again once it is up. Events of that time then follow as far as the engine still has them (it replays few),
+    so list the containers each time. Both are called on the watcher's thread.
     """
 
     def __init__(
@@ -90,7 +90,10 @@ class EventWatcher:
                 self._close_stream()
             if not lost:
                 # The wall clock may have been set back since the last event: then that event lies in the future.
-                self._since_wall_s = min(self._since_wall_s, self._clock.wall())
+                now_wall_s = self._clock.wall()
+                self._since_wall_s = min(self._since_wall_s, now_wall_s)
+                if not self._stopping.is_set():
+                    self._call(self._on_gap, self._since_wall_s, now_wall_s)
             lost = True
             if self._clock.monotonic() - start_s >= LONGEST_RETRY_S:
                 retry_s = FIRST_RETRY_S  # it held for a while: this is a new failure

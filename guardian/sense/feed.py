@@ -35,14 +35,20 @@ class Feed:
         clock: Clock,
         url: str = "",
         want_list: Callable[[], None] = lambda: None,
+        on_outage: Callable[[float, float], None] = lambda _from, _to: None,
     ) -> None:
-        """`cgroups` None: use comes from the engine alone. `want_list` asks for a `refresh` soon."""
+        """`cgroups` None: use comes from the engine alone. `want_list` asks for a `refresh` soon.
+
+        `on_outage` hears from when until when (wall time) the engine did not answer, before a list of afterwards is shown.
+        """
         self._engine = engine
         self._sensor = sensor
         self._cgroups = cgroups
         self._clock = clock
         self._url = url
         self._want_list = want_list
+        self._on_outage = on_outage
+        self._answered_wall_s: float | None = None
         self._listed: Inventory | None = None
         self._followed: Inventory | None = None
         self._means: dict[str, CpuMean] = {}
@@ -55,7 +61,7 @@ class Feed:
 
     def refresh(self, round_s: float) -> None:
         """One round with the engine: the list, and the use of what no cgroup file tells. A failure leaves what was known."""
-        began_s = self._clock.monotonic()
+        began_s, began_wall_s = self._clock.monotonic(), self._clock.wall()
         try:
             if self._info is None or not self._up:
                 self._info = self._engine.info()
@@ -67,6 +73,9 @@ class Feed:
             return
         if self._up is False:
             _log.warning("the engine answers again")
+            if self._answered_wall_s is not None:
+                self._on_outage(self._answered_wall_s, self._clock.wall())
+        self._answered_wall_s = began_wall_s
         if inventory.containers != (self._listed.containers if self._listed else None):
             self._excluded = own_ids(inventory.containers, self._url)
         self._listed = inventory

@@ -9,7 +9,7 @@ import pytest
 from support.ledgers import T0, a_container, restoring, sent, shed
 
 from guardian.ledger.entries import Entry, Means
-from guardian.ledger.overrides import Override, OverrideKind, classify, remember
+from guardian.ledger.overrides import ENGINE_END_S, Override, OverrideKind, believed, classify, remember
 from guardian.ledger.reconcile import Context
 from guardian.model import EngineEvent
 
@@ -111,3 +111,19 @@ def test_a_stop_of_what_the_engine_had_brought_back_gives_its_entry_up() -> None
     entry = replace(shed(a_container()), returned_wall_s=T0 + 49)
     found = play("kill 15", "die", "stop", entries=[entry])
     assert [(one.kind, one.entry) for one in found] == [(OverrideKind.STOPPED, entry)]
+
+
+def test_a_stop_by_somebody_counts_once_it_is_clear_that_the_engine_did_not_end() -> None:
+    """A stop by somebody counts once it is clear that the engine did not end."""
+    (stop,) = play("kill 15", "die", "stop")
+    stopped_s = stop.at_wall_s
+    assert believed([stop], None, True, stopped_s + ENGINE_END_S - 1) == ((), (stop,))
+    assert believed([stop], None, True, stopped_s + ENGINE_END_S) == ((stop,), ())
+    assert believed([stop], (stopped_s - 60, stopped_s - 1), True, stopped_s + ENGINE_END_S) == ((stop,), ())
+
+
+def test_a_stop_by_an_engine_that_ends_is_no_override() -> None:
+    """A stop by an engine that ends is no override, whether the end shows by a gap or by silence."""
+    (stop,) = play("kill 15", "die", "stop")
+    assert believed([stop], (stop.at_wall_s, stop.at_wall_s + 1), True, stop.at_wall_s + 2) == ((), ())
+    assert believed([stop], None, False, stop.at_wall_s + 2) == ((), ())
