@@ -27,7 +27,7 @@ from support.waiting import eventually
 CAPACITY_BYTES = 4096 * MIB
 RECOVER_BYTES = 0.70 * CAPACITY_BYTES
 USEFUL_BYTES = 16 * MIB
-# Past soft by 240 MiB and short of hard by 100, were nothing shed. One is core, one is data.
+# Past soft by 340 MiB and short of hard by 60, were nothing shed. One is core, one is data.
 GROWTH = {"api": (650 * MIB, 24 * MIB), "search-service": (790 * MIB, 32 * MIB)}
 # Stops that take their time: a second victim would be easy to take meanwhile.
 SLOW = {"logstash": {"STANDIN_STOP": "slow:3s"}, "elasticsearch": {"STANDIN_STOP": "slow:2s"}}
@@ -66,8 +66,7 @@ class Overload:
     decisions: list[dict[str, Any]]
     level_lines: list[dict[str, Any]]
     history: list[dict[str, Any]]
-    at_peak: Mapping[str, Any]  # status once the level had returned to ok, all grown
-    listed_at_peak: tuple[float, set[str]]  # when, and what `docker ps` then showed
+    listed_at_peak: tuple[float, set[str]]  # when the level had returned to ok, all grown, and what `docker ps` then showed
     listed_at_end: tuple[float, set[str]]
     exposition: bytes  # of /metrics, while services were shed
     up: list[Series]
@@ -135,7 +134,7 @@ def _run(
     for service, (to_bytes, _) in GROWTH.items():
         eventually(lambda name=service, full=to_bytes: platform.status(name).held_bytes >= full, "the growth ends", 60, 0.5)
     growth = {service: platform.stamps(service) for service in GROWTH}
-    at_peak = eventually(lambda: _calm(guardian), "the level is ok again", 60, 0.2)
+    eventually(lambda: _calm(guardian), "the level is ok again", 60, 0.2)
     listed_at_peak = (time.time(), platform.running())
     exposition = guardian.get("/metrics")
 
@@ -163,7 +162,6 @@ def _run(
         decisions=guardian.log_lines("decision"),
         level_lines=guardian.log_lines("level changed"),
         history=guardian.history(),
-        at_peak=at_peak,
         listed_at_peak=listed_at_peak,
         listed_at_end=listed_at_end,
         exposition=exposition,
@@ -180,9 +178,9 @@ def _ratio(guardian: GuardianProcess) -> float | None:
     return next((one["value_ratio"] for one in signals if one["signal"] == "platform_memory"), None)
 
 
-def _calm(guardian: GuardianProcess) -> Mapping[str, Any] | None:
+def _calm(guardian: GuardianProcess) -> bool:
     status = guardian.status()
-    return status if status["level"] == "ok" and status["shed"] else None
+    return status["level"] == "ok" and bool(status["shed"])
 
 
 def _scraped_since(prometheus: Prometheus, wall_s: float) -> bool:
@@ -256,7 +254,8 @@ def test_no_core_container_ever_stops(overload: Overload) -> None:
 def test_the_level_returns_to_ok(overload: Overload) -> None:
     """The level goes from ok to soft and returns to ok while all that grew is still held."""
     assert [line["to"] for line in overload.level_lines] == ["ok", "soft", "ok"]
-    ratio = next(one["value_ratio"] for one in overload.at_peak["signals"] if one["signal"] == "platform_memory")
+    level, ratio = overload.level_lines[-1]["signals"]["platform_memory"]
+    assert level == "ok"
     assert ratio < 0.70
     assert {value for _, value in overload.level.samples} == {0.0, 1.0}
 
@@ -347,7 +346,7 @@ def test_docker_ps_and_prometheus_agree(overload: Overload) -> None:
             for series in overload.up
             if [value for at, value in series.samples if at <= listed_wall_s][-1] == 1
         }
-        assert len(quiet) >= 28
+        assert {service for service, phase in PHASES.items() if phase <= 3} <= quiet
         assert up & quiet == listed & quiet
 
 
