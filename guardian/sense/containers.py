@@ -36,29 +36,30 @@ class ContainerSensor:
         self._known: dict[str, _Known] = {}
         self._one_at_a_time = threading.Lock()
 
-    def refresh(self, round_s: float) -> Inventory:
+    def refresh(self, round_s: float, skip: frozenset[str] = frozenset()) -> Inventory:
         """List the containers and measure those that run. Blocks up to the engine's deadlines, so it has a job of its own.
 
         `round_s` is the pace asked for; a round that took longer says how long it took. The inventory is dated by its
         start: what it shows is at least as new as that. A container that gave no answer keeps its last usage, with its
-        old date. Raises EngineError when the list fails.
+        old date. `skip`: ids that are measured elsewhere, so the engine is not asked for them. Raises EngineError when the
+        list fails.
         """
         with self._one_at_a_time:
             start_s = self._clock.monotonic()
             measured = False
             try:
                 containers = self._engine.containers(self.scope)
-                measured = self._measure(containers)
+                measured = self._measure(containers, skip)
             finally:
                 took_s = self._clock.monotonic() - start_s
                 self._telemetry.sampled("containers", took_s, measured)
             usage = {id_: known.usage for id_, known in self._known.items() if known.usage}
             return Inventory(start_s, containers, usage, max(round_s, took_s))
 
-    def _measure(self, containers: tuple[Container, ...]) -> bool:
+    def _measure(self, containers: tuple[Container, ...], skip: frozenset[str]) -> bool:
         """Update what is known; False where no container could be measured because the engine failed."""
         self._known = {container.id: self._run_of(container) for container in containers if container.state.up}
-        asked = [container.id for container in containers if container.state in _MEASURED]
+        asked = [container.id for container in containers if container.state in _MEASURED and container.id not in skip]
         try:
             answers = self._engine.stats(asked) if asked else {}
         except EngineError:  # the list is good: what runs is known, what it uses grows old
