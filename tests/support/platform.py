@@ -57,6 +57,10 @@ def _standin(name: str, service: Mapping[str, Any]) -> Standin:
     )
 
 
+def _once_ended(exec_: dict[str, Any]) -> dict[str, Any] | None:
+    return None if exec_["Running"] else exec_
+
+
 class ReferencePlatform:
     """The 32 services (or `only` some) of one project on the engine at `url`, which needs the stand-in's image.
 
@@ -163,8 +167,9 @@ class ReferencePlatform:
         """One order to the stand-in, and its answer."""
         made = self._client.exec_create(self.container(service), ["/standin", "ctl", *words])
         answer = self._client.exec_start(made["Id"]).decode()
-        code = self._client.exec_inspect(made["Id"])["ExitCode"]
-        assert code == 0, f"{service}: ctl {' '.join(words)}: {answer}"
+        # On a busy host its output may end a moment before the engine has seen its end.
+        ended = eventually(lambda: _once_ended(self._client.exec_inspect(made["Id"])), f"{service}: ctl {words[0]} ends")
+        assert ended["ExitCode"] == 0, f"{service}: ctl {' '.join(words)}: {answer}"
         return answer
 
     # --- what an operator does --------------------------------------------------------------------------------------
