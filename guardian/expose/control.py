@@ -149,7 +149,14 @@ class ControlServer:
             raise UsageError(f"{kind} needs at least one service" + (", or all" if kind is OrderKind.RESTORE else ""))
         if kind not in NEEDS_SERVICES and body.services:
             raise UsageError(f"{kind} takes no services: it is about the whole host")
-        return Order(kind, resolve(body.services, self._known()), body.all, body.for_s, by)
+        try:
+            services = resolve(body.services, self._known())
+        except UsageError:
+            snapshot = self._get_snapshot()
+            if snapshot is None or snapshot.sample.inventory is None:
+                raise UnreachableError("guardian has not seen the engine's containers yet; try again in a moment") from None
+            raise
+        return Order(kind, services, body.all, body.for_s, by)
 
     def _known(self) -> set[ServiceKey]:
         """Services that an order may be about: managed ones, and those that guardian owes something although they left the file."""

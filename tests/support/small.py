@@ -74,6 +74,12 @@ def _holds(platform: ReferencePlatform, service: str) -> bool:
         return False
 
 
+def start(guardian: GuardianProcess, **environ: str) -> None:
+    """Start it, and return once it has seen the platform."""
+    guardian.start(**environ)
+    eventually(lambda: guardian.status()["engine"]["up"], "guardian sees the engine")
+
+
 def after_ticks(guardian: GuardianProcess, count: int = 6) -> dict[str, Any]:
     """The status once the daemon has made `count` more ticks: what it would do by now, it has begun."""
     ticks = guardian.status()["ticks"] + count

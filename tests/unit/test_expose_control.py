@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from support.snapshots import AT_WALL_S, SHED, key
 from guardian.errors import AlreadyRunning, ConfigError, GuardianError, LedgerError, Problem
 from guardian.expose.control import ControlServer
 from guardian.expose.orders import Order, OrderKind
+from guardian.model import Sample
 
 
 @pytest.fixture
@@ -83,6 +85,16 @@ def test_an_order_reaches_the_daemon_with_who_gave_it(daemon: FakeDaemon, path: 
     status, answer = order(path, order="shed", services=["grafana", "openpolicy/fluentd"])
     assert (status, answer["ok"]) == (200, True)
     assert daemon.orders == [Order(OrderKind.SHED, (key("grafana"), key("fluentd")), by=getpass.getuser())]
+
+
+def test_a_service_is_not_called_unknown_before_the_containers_are(daemon: FakeDaemon, path: Path) -> None:
+    """A service is not called unknown before the engine's containers are known."""
+    assert daemon.snapshot is not None
+    assessment = replace(daemon.snapshot.assessment, services=())
+    daemon.snapshot = replace(daemon.snapshot, sample=Sample(None, None), assessment=assessment)
+    status, answer = order(path, order="shed", services=["postgres"])
+    assert (status, answer["exit_code"]) == (503, 69)
+    assert "not seen the engine's containers yet" in answer["error"]
 
 
 def test_a_refused_order_is_409_with_its_lines(daemon: FakeDaemon, path: Path) -> None:
