@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -46,8 +47,16 @@ class _Run:
         self.lock = threading.Lock()
         self.marked = False
         self.refusal = ""  # why the ledger does not let it be sent
+        self.claimed: set[str] = set()
         self.results: dict[str, Result] = {}
         self.details: list[str] = []
+
+    def claim(self, container_id: str) -> bool:
+        """Whether nobody had it before: each container is acted on, or given up, once."""
+        with self.lock:
+            fresh = container_id not in self.claimed
+            self.claimed.add(container_id)
+            return fresh
 
 
 class ThreadedActor:
@@ -113,16 +122,6 @@ class ThreadedActor:
                 self._idle.wait(left_s)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _launch(self, action: Action, work: Callable[..., None], *arguments: object) -> bool:
-        """Give work to the pool; an exhausted host may refuse a thread, which is a failure like any other."""
-        try:
-            self._pool.submit(work, *arguments)
-        except RuntimeError as error:
-            if action.kind is not ActionKind.HASTEN and not self._closed:
-                self._end(action, Result.FAILED, self._clock.monotonic(), f"no thread could be started: {error}")
-            return False
-        return True
-
     def _begin(self, action: Action) -> None:
         run = _Run(action, self._clock.monotonic())
         if not action.containers:
@@ -131,20 +130,29 @@ class ThreadedActor:
         with self._lock:
             self._runs[action.id] = run
         for container_id in action.containers:
-            if not self._launch(action, self._work, run, container_id):
-                break
+            try:
+                self._pool.submit(self._work, run, container_id)
+            except RuntimeError as error:  # an exhausted host may refuse a thread: a failure like any other
+                # The work is in the pool's queue all the same. Claimed here, it does nothing when a thread comes to it.
+                if not self._closed and run.claim(container_id):
+                    self._note(run, container_id, Result.FAILED, f"no thread could be started: {error}")
 
     def _work(self, run: _Run, container_id: str) -> None:
+        if not run.claim(container_id):
+            return
         result, detail = Result.FAILED, ""
         try:
             action = self._marked(run)
             result = self._call(action, container_id)
         except EngineTimeout as error:
             result, detail = Result.TIMED_OUT, str(error)
-        except EngineError as error:
+        except (EngineError, LedgerError) as error:
             detail = str(error)
         except Exception as error:  # a bug must not leave an action in flight for ever
             detail = f"{type(error).__name__}: {error}"
+        self._note(run, container_id, result, detail)
+
+    def _note(self, run: _Run, container_id: str, result: Result, detail: str) -> None:
         with run.lock:
             run.results[container_id] = result
             if detail:
@@ -184,7 +192,8 @@ class ThreadedActor:
         if waiting is not None:
             self._begin(_sooner(waiting, action))
         elif run is not None:
-            self._launch(action, self._stop_sooner, run, action)
+            with suppress(RuntimeError):  # no thread for it: the stop in flight goes on with the grace that it has
+                self._pool.submit(self._stop_sooner, run, action)
 
     def _stop_sooner(self, run: _Run, action: Action) -> None:
         """Stop again with less grace. The stop in flight sees the end; this one reports nothing."""
