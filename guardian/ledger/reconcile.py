@@ -12,12 +12,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from guardian.ledger.entries import Closed, Entry, EntryContainer, EntryState, Means
-from guardian.ledger.transitions import DOUBT_S, close, conclude, doubt_ends_wall_s, follow, pay
+from guardian.ledger.transitions import close, conclude, follow, pay
 from guardian.model import Container, ServiceKey
 
 CLOCK_SLACK_S = 2.0
 """How far the engine's clock and guardian's may be apart. So a stop by somebody else, this shortly before guardian's own
 stop was sent, counts as guardian's where the answer to it was lost."""
+
+DOUBT_S = 30.0
+"""How long after its deadline a stop or start without an answer may still take effect."""
 
 RETURN_S = 30.0
 """How long after it answers again a restarted engine may still be bringing containers back."""
@@ -203,7 +206,8 @@ def _follow_recreated(entry: Entry, seen: _Seen, findings: list[Finding]) -> Ent
 
 
 def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry:
-    """Stops without an answer: what ended since they were sent was stopped by guardian; the rest is waited for, then let go.
+    """Stops without an answer: what ended while they could have an effect was stopped by guardian; the rest is waited for,
+    then let go.
 
     A stop that the engine has taken on goes on there, whether or not guardian still listens: so what is still running is
     not let go before the stop can have no effect any more.
@@ -211,19 +215,15 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
     ours: list[EntryContainer] = []
     never: list[EntryContainer] = []
     for one in entry.in_doubt:
-        container, sent_wall_s, until_wall_s = seen.of(one), entry.sent_wall_s or 0.0, doubt_ends_wall_s(entry)
+        container, sent_wall_s = seen.of(one), entry.sent_wall_s or 0.0
         if container is not None and _since(container.started_wall_s, sent_wall_s + CLOCK_SLACK_S):
             never.append(one)  # it has run again since: that was somebody else
         elif container is not None and not container.state.up and container.finished_wall_s is not None:
-            first_wall_s = one.sent_wall_s or 0.0
-            if _since(container.started_wall_s, first_wall_s + CLOCK_SLACK_S):
-                first_wall_s = sent_wall_s  # a run that began after an earlier stop ends only by a later one
-            by_us = first_wall_s - CLOCK_SLACK_S <= container.finished_wall_s <= until_wall_s
-            (ours if by_us else never).append(one)
-        elif seen.now_wall_s > until_wall_s:
+            (ours if _ended_by_us(entry, one, container, container.finished_wall_s) else never).append(one)
+        elif seen.now_wall_s > sent_wall_s + entry.stop_within_s + DOUBT_S:
             never.append(one)
-    if not ours and not never:
-        return entry
+    if not ours and not never:  # SHED by an older stop, whose obligations this one took over, needs no answer
+        return replace(entry, state=EntryState.SHED) if entry.state is EntryState.SENT and entry.owed else entry
     entry = pay(entry, (one.id for one in never))
     ends = {one.id: seen.by_id[one.id].finished_wall_s for one in ours}
     containers = (
@@ -237,25 +237,28 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
     return entry if entry.state is EntryState.RESTORING else conclude(entry, Closed.FAILED, seen.now_wall_s)
 
 
+def _ended_by_us(entry: Entry, one: EntryContainer, container: Container, ended_wall_s: float) -> bool:
+    """Whether it ended after the first stop without an answer was sent, and while the newest could have an effect.
+
+    Between two of them nobody has looked, as where the engine hangs: its end then is taken for theirs. A run that began
+    after the first can only have been ended by the newest.
+    """
+    sent_wall_s = entry.sent_wall_s or 0.0
+    first_wall_s = sent_wall_s if one.sent_wall_s is None else one.sent_wall_s
+    if _since(container.started_wall_s, first_wall_s + CLOCK_SLACK_S):
+        first_wall_s = sent_wall_s
+    return first_wall_s - CLOCK_SLACK_S <= ended_wall_s <= sent_wall_s + entry.stop_within_s + DOUBT_S
+
+
 def _resolve_restoring(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry:
     """A start without an answer: what runs, or has run since, was restored; the rest is shed still."""
-    started = [one for one in entry.owed if _ran_since_restore(entry, one, seen.of(one))]
+    started = [one for one in entry.owed if _ran_again(entry, one, seen)]
     entry = conclude(pay(entry, (one.id for one in started)), Closed.RESTORED, seen.now_wall_s)
     if started:
         findings.append(_found(FindingKind.RESTORED, entry, started))
     if entry.owed:
         findings.append(_found(FindingKind.SHED_AGAIN, entry, entry.owed))
     return entry
-
-
-def _ran_since_restore(entry: Entry, one: EntryContainer, container: Container | None) -> bool:
-    if container is None:
-        return False
-    if container.state.up:
-        return True
-    if one.finished_wall_s is not None:
-        return container.finished_wall_s not in (None, one.finished_wall_s)
-    return _since(container.finished_wall_s, entry.restore_sent_wall_s or 0.0)
 
 
 def _judge_shed(entry: Entry, seen: _Seen, busy: bool, findings: list[Finding]) -> Entry:
@@ -283,9 +286,7 @@ def _record_ends(entry: Entry, seen: _Seen) -> Entry:
     ends = {}
     for one in entry.owed:
         container = seen.of(one)
-        if one.finished_wall_s is not None or container is None or container.state.up:
-            continue
-        if not _ended_long_after(entry, container, seen.context):
+        if one.finished_wall_s is None and container is not None and not _ran_again(entry, one, seen):
             ends[one.id] = container.finished_wall_s
     if not any(end is not None for end in ends.values()):
         return entry
@@ -295,24 +296,15 @@ def _record_ends(entry: Entry, seen: _Seen) -> Entry:
 
 
 def _ran_again(entry: Entry, one: EntryContainer, seen: _Seen) -> bool:
+    """Whether it runs, or has run, since guardian's stop ended it."""
     container = seen.of(one)
     if container is None:
         return False
     if container.state.up:
         return True
     if one.finished_wall_s is None:
-        return _ended_long_after(entry, container, seen.context)
+        return _since(container.started_wall_s, (entry.sent_wall_s or 0.0) + CLOCK_SLACK_S)
     return container.finished_wall_s not in (None, one.finished_wall_s)
-
-
-def _ended_long_after(entry: Entry, container: Container, context: Context) -> bool:
-    """Guardian crashed before it saw when its stop ended the container, and the end now seen came after the stop had settled.
-
-    An end by signal may be noticed by a hanging engine at any later time, so there it proves nothing.
-    """
-    if not context.startup or entry.settled_wall_s is None or entry.means is Means.SIGNAL:
-        return False
-    return _since(container.finished_wall_s, entry.settled_wall_s + CLOCK_SLACK_S)
 
 
 def _engine_started(entry: Entry, container: Container, context: Context) -> bool:

@@ -19,9 +19,6 @@ from guardian.model import Action, ActionKind, Container, Outcome, Result
 PATIENCE_S = 600.0
 """How much longer than its deadline a stop may take that must never kill (`kill: never`): the engine still waits."""
 
-DOUBT_S = 30.0
-"""How long after its deadline a stop or start without an answer may still take effect."""
-
 _UNANSWERED = (Result.TIMED_OUT, Result.FAILED)
 """After these the engine may still carry the stop out: it does not end with the request."""
 
@@ -77,7 +74,7 @@ def supersede(entry: Entry, older: Sequence[Entry], now_wall_s: float) -> tuple[
     containers = {one.id: one for one in entry.containers}
     for old in taken:
         for one in old.containers:
-            if not one.stopped and (one.sent_wall_s is None or now_wall_s > doubt_ends_wall_s(old)):
+            if not one.stopped and one.sent_wall_s is None:
                 continue
             if one.id not in containers or old.returned_wall_s is None:
                 containers[one.id] = one  # with its first claim: an exit since then is guardian's doing
@@ -85,11 +82,6 @@ def supersede(entry: Entry, older: Sequence[Entry], now_wall_s: float) -> tuple[
         replace(entry, containers=tuple(containers.values())),
         tuple(close(one, Closed.SUPERSEDED, now_wall_s) for one in taken),
     )
-
-
-def doubt_ends_wall_s(entry: Entry) -> float:
-    """When a stop that was sent and not answered can have no effect any more."""
-    return (entry.sent_wall_s or 0.0) + entry.stop_within_s + DOUBT_S
 
 
 def settled(entry: Entry, outcome: Outcome) -> Entry:

@@ -23,8 +23,7 @@ from guardian.clock import VirtualClock
 from guardian.ledger.book import Ledger
 from guardian.ledger.entries import EntryState
 from guardian.ledger.overrides import classify, remember
-from guardian.ledger.reconcile import Context, reconcile
-from guardian.ledger.transitions import DOUBT_S
+from guardian.ledger.reconcile import DOUBT_S, Context, reconcile
 from guardian.model import Action, ActionKind, Container, EngineEvent, Outcome, Result, ServiceKey
 
 ONE, TWO = ServiceKey("demo", "one"), ServiceKey("demo", "two")
@@ -206,6 +205,7 @@ class Crashes(RuleBasedStateMachine):
         now_wall_s = self._pass(STEP_S)
         flight = data.draw(st.sampled_from([one for one in self.flights.values() if one.sent_wall_s is None]))
         if flight.action.kind is ActionKind.SHED:
+            self._bury_doubts(flight.action.service)
             self.ledger.mark_sent(flight.action)
         else:
             owing = {
@@ -219,6 +219,15 @@ class Crashes(RuleBasedStateMachine):
                 return
             self.ledger.mark_restore_sent(flight.action)
         flight.sent_wall_s = now_wall_s
+
+    def _bury_doubts(self, service: ServiceKey) -> None:
+        """A stop is sent again before anybody has looked what the one before has done: what ended may be taken for its doing."""
+        for entry in self.ledger.open_entries:
+            for one in entry.in_doubt:
+                container = self.containers[one.id]
+                first_run = (container.started_wall_s or 0.0) < (one.sent_wall_s or 0.0)
+                if entry.service == service and not container.state.up and not (first_run and one.id in self.owed):
+                    self.either.add(one.id)
 
     @precondition(alive(lambda machine: any(one.sent_wall_s and not one.called for one in machine.flights.values())))
     @rule(data=st.data())

@@ -270,6 +270,12 @@ def test_a_stop_that_the_engine_carries_out_after_guardian_was_restarted_is_ours
     assert only(look(entry, ended(a_container(), T0 + 12), at=15)).state is EntryState.SHED
 
 
+def test_an_end_after_a_lost_stop_can_have_an_effect_is_not_ours() -> None:
+    """An end after a lost stop can have an effect is not ours, though nobody looked before."""
+    found = look(sent(a_container()), ended(a_container(), T0 + 47), at=60, startup=True)
+    assert only(found).closed is Closed.FAILED
+
+
 def test_a_stop_that_must_never_kill_is_waited_for_longer() -> None:
     """A stop that must never kill is waited for longer."""
     entry = sent(a_container(), action=an_action(kill_after_grace=False))
@@ -338,12 +344,20 @@ def test_what_was_started_and_stopped_again_while_guardian_was_away_stays_stoppe
     assert kinds(found) == [FindingKind.OVERRIDE_STARTED]
 
 
-def test_the_same_holds_if_guardian_crashed_before_it_saw_its_own_stop_end() -> None:
-    """The same holds if guardian crashed before it saw its own stop end."""
+@pytest.mark.parametrize("startup", [True, False])
+def test_the_same_holds_if_it_happened_before_guardian_saw_its_own_stop_end(startup: bool) -> None:
+    """The same holds if it happened before guardian saw its own stop end."""
     action = an_action()
     entry = transitions.settled(sent(a_container(), action=action), an_outcome(action))
     again = ended(started(a_container(), T0 + 40), T0 + 45)
-    assert only(look(entry, again, at=50, startup=True)).closed is Closed.OVERRIDDEN
+    assert only(look(entry, again, at=50, startup=startup)).closed is Closed.OVERRIDDEN
+
+
+def test_a_remote_engine_whose_clock_is_ahead_loses_no_obligation() -> None:
+    """A remote engine whose clock is ahead loses no obligation."""
+    action = an_action()
+    entry = transitions.settled(sent(a_container(), action=action), an_outcome(action))
+    assert only(look(entry, ended(a_container(), T0 + 60), at=10, startup=True)).state is EntryState.SHED
 
 
 def test_a_service_that_stayed_down_while_guardian_was_away_is_still_owed() -> None:
@@ -426,3 +440,19 @@ def test_a_stop_sent_again_keeps_what_the_first_one_did() -> None:
     settled = transitions.settled(again, an_outcome(second, Result.GONE, T0 + 22))  # the first stop had ended it
     found = look(settled, ended(one, T0 + 2), ended(two, T0 + 20.5), at=25)
     assert {owed.id for owed in only(found).owed} == {"c1", "c2"}
+
+
+def test_an_end_between_two_stops_without_an_answer_is_ours() -> None:
+    """An end between two stops without an answer is ours: the engine hung, and nobody could look."""
+    again = transitions.sent(transitions.intend(an_action("a2"), by_id(a_container()), T0 + 90), T0 + 91)
+    again, _ = transitions.supersede(again, [sent(a_container())], T0 + 91)
+    assert only(look(again, ended(a_container(), T0 + 70), at=95)).state is EntryState.SHED
+
+
+def test_a_run_that_began_between_two_stops_is_ended_only_by_the_second() -> None:
+    """A run that began between two stops is ended only by the second."""
+    between = started(a_container(), T0 + 10)
+    again = transitions.sent(transitions.intend(an_action("a2"), by_id(between), T0 + 30), T0 + 31)
+    again, _ = transitions.supersede(again, [sent(a_container())], T0 + 31)
+    assert only(look(again, ended(between, T0 + 20), at=40)).closed is Closed.FAILED
+    assert only(look(again, ended(between, T0 + 33), at=40)).state is EntryState.SHED
