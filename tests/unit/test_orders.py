@@ -1,0 +1,236 @@
+"""What each order of an operator comes to: its reply, and what the next decision is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.ledgers import T0, a_container, ended, intended, restoring, sent, shed
+
+from guardian.expose.orders import Order, OrderKind
+from guardian.ledger.entries import Controls
+from guardian.model import Mode, ServiceKey
+from guardian.orders import Answer, Situation, answer
+from guardian.policy.platform import Platform, Service
+
+
+def key(name: str) -> ServiceKey:
+    return ServiceKey("demo", name)
+
+
+def a_service(name: str, phase: int, **fields: Any) -> Service:
+    return Service(key(name), phase, phase, containers=(a_container(name, key(name)),), **fields)
+
+
+DB, API, WEB, LOGS, AUTH, DOWN = (key(name) for name in ("db", "api", "web", "logs", "auth", "down"))
+PLATFORM = Platform(
+    {
+        service.key: service
+        for service in (
+            a_service("db", 1, protected=True),
+            a_service("api", 2, protect=True, requires=frozenset({AUTH})),
+            a_service("auth", 2),
+            a_service("web", 3),
+            a_service("logs", 3),
+            replace(a_service("down", 3), containers=(ended(a_container("down", DOWN), T0),)),
+        )
+    }
+)
+WEB_SHED = shed(a_container("web", WEB))
+
+
+def now(**fields: Any) -> Situation:
+    """Enforce mode, an engine that answers, nothing shed and no control set."""
+    plain: dict[str, Any] = {
+        "platform": PLATFORM,
+        "entries": (),
+        "controls": Controls(),
+        "mode": Mode.ENFORCE,
+        "standby": False,
+        "engine_ready": True,
+        "now_wall_s": T0,
+    }
+    return Situation(**{**plain, **fields})
+
+
+def order(kind: OrderKind, *services: ServiceKey, **fields: Any) -> Order:
+    return Order(kind, services, **{"by": "ada", **fields})
+
+
+def changes_nothing(answered: Answer) -> bool:
+    return (answered.controls, answered.sheds, answered.restores, answered.forgotten) == (None, (), (), ())
+
+
+# --- shed -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_shed_is_accepted_and_says_how_to_undo_it() -> None:
+    """An order to shed is handed to the next decision; its line says how the service is started again."""
+    answered = answer(order(OrderKind.SHED, WEB, LOGS), now())
+    assert answered.sheds == (WEB, LOGS)
+    assert (answered.reply.ok, answered.reply.message) == (True, "2 of 2 being shed")
+    assert answered.reply.lines[0] == "demo/web: is being stopped; `guardian restore web` starts it again"
+
+
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [
+        (key("nobody"), "is not managed"),
+        (DOWN, "does not run"),
+        (DB, "is protected: stop it with docker, or change the file"),
+        (API, "is protected: stop it with docker, or change the file"),
+        (LOGS, "is pinned: unpin it first"),
+        (AUTH, "is required by demo/api, which is protected or pinned"),
+    ],
+)
+def test_a_shed_that_the_rules_forbid_is_refused_with_its_reason(service: ServiceKey, why: str) -> None:
+    """What is unknown, down, protected, pinned or required is not shed by an order either; the others of the order are."""
+    answered = answer(order(OrderKind.SHED, service, WEB), now(controls=Controls(pins=frozenset({LOGS}))))
+    assert answered.sheds == (WEB,)
+    assert (answered.reply.ok, answered.reply.message) == (False, "1 of 2 being shed")
+    assert answered.reply.lines[0] == f"{service}: {why}"
+
+
+@pytest.mark.parametrize("kind", [OrderKind.SHED, OrderKind.RESTORE])
+@pytest.mark.parametrize(
+    ("fields", "start"),
+    [
+        ({"standby": True}, "standby is on"),
+        ({"engine_ready": False}, "the engine does not answer"),
+        ({"standby": True, "engine_ready": False, "mode": Mode.OBSERVE}, "standby is on"),
+    ],
+)
+def test_standby_and_an_engine_that_is_down_refuse_what_acts(kind: OrderKind, fields: dict[str, Any], start: str) -> None:
+    """In standby, or without an engine, nothing is shed or restored; the reply says why and what to do."""
+    answered = answer(order(kind, WEB), now(entries=(WEB_SHED,) if kind is OrderKind.RESTORE else (), **fields))
+    assert changes_nothing(answered)
+    assert not answered.reply.ok
+    assert answered.reply.message.startswith(start)
+    assert "`guardian " in answered.reply.message
+
+
+def test_observe_mode_refuses_a_shed_but_not_a_restore() -> None:
+    """Observe mode stops nothing, not even by order; what was shed before may still be brought back."""
+    refused = answer(order(OrderKind.SHED, WEB), now(mode=Mode.OBSERVE))
+    assert changes_nothing(refused)
+    assert refused.reply.message.startswith("the mode is observe")
+    accepted = answer(order(OrderKind.RESTORE, WEB), now(mode=Mode.OBSERVE, entries=(WEB_SHED,)))
+    assert (accepted.reply.ok, accepted.restores) == (True, (WEB,))
+
+
+# --- restore and forget ---------------------------------------------------------------------------------------------
+
+
+def test_only_what_guardian_shed_is_restored() -> None:
+    """A restore takes what guardian stopped, and refuses what it did not."""
+    answered = answer(order(OrderKind.RESTORE, WEB, DOWN), now(entries=(WEB_SHED,)))
+    assert answered.restores == (WEB,)
+    assert (answered.reply.ok, answered.reply.message) == (False, "1 of 2 to be restored, one at a time")
+    assert answered.reply.lines == ("demo/web: will be started", "demo/down: was not shed by guardian")
+
+
+def test_restore_all_takes_whatever_is_shed() -> None:
+    """`--all` means every service that is shed, and leaves out what is being stopped, being started, or back already."""
+    entries = (
+        shed(a_container("logs", LOGS)),
+        WEB_SHED,
+        sent(a_container("api", API)),
+        restoring(a_container("auth", AUTH)),
+        replace(shed(a_container("db", DB)), returned_wall_s=T0),
+    )
+    answered = answer(order(OrderKind.RESTORE, all=True), now(entries=entries))
+    assert answered.restores == (LOGS, WEB)
+    assert answered.reply.ok
+
+
+def test_restore_all_with_nothing_shed_is_no_failure() -> None:
+    """`--all` with nothing shed says so, and is fine."""
+    answered = answer(order(OrderKind.RESTORE, all=True), now())
+    assert changes_nothing(answered)
+    assert (answered.reply.ok, answered.reply.message) == (True, "nothing is shed")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"mode": Mode.OBSERVE}, {"standby": True}, {"engine_ready": False}],
+    ids=["enforce", "observe", "standby", "down"],
+)
+def test_a_shed_service_is_forgotten_whatever_the_situation(fields: dict[str, Any]) -> None:
+    """To forget needs no engine: it is accepted in every mode, for what is or may be stopped by guardian, and for no other."""
+    entries = (WEB_SHED, sent(a_container("logs", LOGS)), intended(a_container("auth", AUTH)))
+    answered = answer(order(OrderKind.FORGET, WEB, LOGS, AUTH, DOWN), now(entries=entries, **fields))
+    assert answered.forgotten == (WEB, LOGS)
+    assert not answered.reply.ok
+    assert answered.reply.lines == (
+        "demo/web: forgotten; it stays as it is",
+        "demo/logs: forgotten; it stays as it is",
+        "demo/auth: was not shed by guardian",
+        "demo/down: was not shed by guardian",
+    )
+    assert answer(order(OrderKind.FORGET, WEB), now(entries=entries, **fields)).reply.ok
+
+
+# --- controls -------------------------------------------------------------------------------------------------------
+
+STANDING = Controls(hold="bob", standby_until_wall_s=T0 + 60, standby_by="bob", pins=frozenset({LOGS}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"mode": Mode.OBSERVE}, {"standby": True}, {"engine_ready": False}],
+    ids=["enforce", "observe", "standby", "down"],
+)
+@pytest.mark.parametrize(
+    ("given", "before", "after", "message"),
+    [
+        (order(OrderKind.PIN, WEB, LOGS), STANDING, {"pins": frozenset({WEB, LOGS})}, "2 pinned"),
+        (order(OrderKind.UNPIN, WEB, LOGS), STANDING, {"pins": frozenset()}, "2 unpinned"),
+        (order(OrderKind.HOLD), STANDING, {"hold": "ada"}, "nothing will be started until `guardian release`"),
+        (order(OrderKind.HOLD, by=""), STANDING, {"hold": "operator"}, "nothing will be started until `guardian release`"),
+        (order(OrderKind.RELEASE), STANDING, {"hold": ""}, "released"),
+        (order(OrderKind.RELEASE), Controls(), {}, "there was no hold"),
+        (
+            order(OrderKind.STANDBY, for_s=90.0),
+            STANDING,
+            {"standby_until_wall_s": T0 + 90, "standby_by": "ada"},
+            "nothing will be stopped or started for 1m30s",
+        ),
+        (
+            order(OrderKind.STANDBY),
+            STANDING,
+            {"standby_until_wall_s": math.inf, "standby_by": "ada"},
+            "nothing will be stopped or started until `guardian standby --off`",
+        ),
+    ],
+)
+def test_a_standing_order_changes_its_own_control_in_every_situation(
+    given: Order, before: Controls, after: dict[str, Any], message: str, fields: dict[str, Any]
+) -> None:
+    """Pins, hold and standby are accepted whatever the mode and the engine; each changes its own control and no other."""
+    answered = answer(given, now(controls=before, **fields))
+    assert answered.controls == replace(before, **after)
+    assert (answered.reply.ok, answered.reply.message) == (True, message)
+    assert (answered.sheds, answered.restores, answered.forgotten) == ((), (), ())
+
+
+@pytest.mark.parametrize(("on", "message"), [(True, "standby is over"), (False, "there was no standby")])
+def test_standby_for_no_time_ends_it(on: bool, message: str) -> None:
+    """A standby of no seconds ends the one that is on, and keeps hold and pins."""
+    answered = answer(order(OrderKind.STANDBY, for_s=0.0), now(standby=on, controls=STANDING))
+    assert answered.controls == replace(STANDING, standby_until_wall_s=None, standby_by="")
+    assert (answered.reply.ok, answered.reply.message) == (True, message)
+
+
+def test_unpin_says_which_were_not_pinned() -> None:
+    """An unpin of what was not pinned is said, and does no harm."""
+    answered = answer(order(OrderKind.UNPIN, WEB, LOGS), now(controls=STANDING))
+    assert answered.reply.lines == ("demo/web: was not pinned", "demo/logs: unpinned")
+
+
+def test_a_reload_is_not_for_the_loop() -> None:
+    """An order that others carry out is refused here, and changes nothing."""
+    answered = answer(order(OrderKind.RELOAD), now())
+    assert changes_nothing(answered)
+    assert not answered.reply.ok
