@@ -104,8 +104,7 @@ class ReferencePlatform:
 
     def remove(self) -> None:
         """Remove every container of the project, whatever became of it, and close the connection."""
-        ids = [row["Id"] for row in self._rows()]
-        self._each(lambda id_: self._client.remove_container(id_, force=True), ids)
+        eventually(lambda: self._each(self._removed, [row["Id"] for row in self._rows()]), "every container is removed")
         self._client.close()
 
     def container(self, service: str) -> str:
@@ -218,6 +217,16 @@ class ReferencePlatform:
             f"{_LABEL}depends_on": ",".join(f"{name}:service_started:false" for name in service.depends_on),
             f"{_LABEL}version": "2.24.0",
         }
+
+    def _removed(self, container_id: str) -> bool:
+        """False where the engine has to be asked again: another program may hold the mount of its root for a moment."""
+        try:
+            self._client.remove_container(container_id, force=True)
+        except docker.errors.NotFound:
+            return True
+        except docker.errors.APIError:
+            return False
+        return True
 
     def _holds(self, service: Standin) -> bool:
         wanted_bytes = self.memory_bytes(service.name)

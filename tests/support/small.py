@@ -20,7 +20,7 @@ VICTIM = "kibana"
 CAPACITY_BYTES = 512 * MIB
 CALM_BYTES = 120 * MIB
 PRESSED_BYTES = 220 * MIB
-SOON = {"soft_for": "1s", "hard_for": "1s", "recover_for": "1s"}
+SOON = {"soft_for": "500ms", "hard_for": "500ms", "recover_for": "500ms"}
 
 
 def small_settings(url: str) -> dict[str, Any]:
@@ -31,12 +31,12 @@ def small_settings(url: str) -> dict[str, Any]:
         "project": "openpolicy",
         "engine": {"url": url},
         "host": {"memory": "512MiB"},
-        "sampling": {"host": "500ms", "containers": "1s"},
+        "sampling": {"host": "250ms", "containers": "1s"},
         "thresholds": {
             **dict.fromkeys(("memory", "cpu", "swap", "memory_pressure", "disk"), "off"),
             "platform_memory": {"soft": "80%", "hard": "95%", "recover": "70%", **SOON},
         },
-        "restoring": {"stable_for": "1s", "probation": "5s", "backoff": {"min": "1s", "max": "5s"}},
+        "restoring": {"stable_for": "500ms", "probation": "5s", "backoff": {"min": "1s", "max": "5s"}},
         "phases": [
             {"phase": 1, "name": "core", "protected": True, "services": ["postgres"]},
             {"phase": 2, "name": "business", "services": ["auth-service"]},
