@@ -39,7 +39,8 @@ from guardian.model import (
 )
 from guardian.orders import Situation, answer
 from guardian.policy.assess import assess, cpu_capacity
-from guardian.policy.decide import Inputs, decide
+from guardian.policy.decide import decide
+from guardian.policy.inputs import Inputs
 from guardian.policy.platform import EMPTY, Platform, resolve
 from guardian.policy.restore import OWN_REASONS
 from guardian.policy.state import Memo, PolicyState

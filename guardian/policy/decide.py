@@ -5,11 +5,10 @@ One pass: take in what has ended, see what it brought, shed if a signal asks for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from guardian.config.schema import Config
-from guardian.ledger.entries import Controls, Entry, EntryState, Means
+from guardian.ledger.entries import Entry, EntryState, Means
 from guardian.model import (
     Action,
     ActionKind,
@@ -19,41 +18,20 @@ from guardian.model import (
     Held,
     HostReading,
     Level,
-    Outcome,
-    Result,
     ServiceKey,
-    Settled,
     Signal,
-    SignalStatus,
 )
 from guardian.policy import demand, restore, shed
 from guardian.policy.assess import SHEDDING, SUPPORTING
+from guardian.policy.batch import Batch
+from guardian.policy.inputs import Inputs
+from guardian.policy.outcomes import absorb, follow_restore, owed_throttles, with_memo, with_throttled
 from guardian.policy.platform import Platform, Service
 from guardian.policy.rank import Ranked, Resource, candidates
-from guardian.policy.state import Baseline, Breaker, Flight, Landing, Memo, PolicyState, Rising, Virtual
+from guardian.policy.relief import settle
+from guardian.policy.state import Breaker, Flight, PolicyState
 
-OVERRIDE_S = 600.0  # somebody started a shed service: no soft victim for this long
 EXHAUSTED_S = 10.0
-USELESS_PART = 0.25  # a shed that brought less than this of what was expected
-SEEN_PART = 0.5  # relief has shown when this much of it is seen
-RETRY_S = (2.0, 60.0)  # after a failed stop or start: first and longest pause
-RETHROTTLE_S = 600.0  # a throttle that failed counts as tried for this long
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What happened since the last tick, and what stands."""
-
-    outcomes: tuple[Outcome, ...] = ()
-    overrides: tuple[ServiceKey, ...] = ()  # shed services that somebody started
-    shed_orders: tuple[tuple[ServiceKey, str], ...] = ()  # by an operator: service, who; already checked by `refusal`
-    restore_orders: tuple[tuple[ServiceKey, str], ...] = ()
-    entries: tuple[Entry, ...] = ()  # open ones of the ledger
-    controls: Controls = field(default_factory=Controls)
-    standby: bool = False
-    engine_ready: bool = True  # it answers, and the list of containers is complete
-    observe: bool = False  # decide as always; what comes of it is only pretended
-    under_way: frozenset[str] | None = None  # ids of actions that are being carried out; None: not told
 
 
 def refusal(service: Service | None, platform: Platform, pins: frozenset[ServiceKey]) -> str:
@@ -86,11 +64,11 @@ def decide(
     notes: list[str] = []
     if not inputs.observe and state.virtual:
         state = replace(state, virtual=())  # from here on it is real: none of these was stopped
-    state = _absorb(inputs, state, config, now_s, notes)
-    state = _with_throttled(inputs, state, now_s)
+    state = absorb(inputs, state, config, now_s, notes)
+    state = with_throttled(inputs, state, now_s)
     state = demand.remember(platform, state, now_s)
-    state, settled = _settle(assessment, platform, state, config, now_s, notes)
-    state, restored, fallen = _follow_restore(inputs, platform, state, config, now_s, notes)
+    state, settled = settle(assessment, platform, state, config, now_s, notes)
+    state, restored, fallen = follow_restore(inputs, platform, state, config, now_s, notes)
     deficits = shed.deficits(assessment, platform, state, config, now_s)
     holds = _holds(assessment, inputs)
     decision = Decision(
@@ -120,264 +98,12 @@ def _holds(assessment: Assessment, inputs: Inputs) -> tuple[str, ...]:
     return tuple(reason for reason, holds in held if holds)
 
 
-# --- what has ended -------------------------------------------------------------------------------------------------
-
-
-def _absorb(
-    inputs: Inputs,
-    state: PolicyState,
-    config: Config,
-    now_s: float,
-    notes: list[str],
-) -> PolicyState:
-    """Take in outcomes, overrides and restore orders."""
-    memos = dict(state.memos)
-    for service in inputs.overrides:
-        memos[service] = replace(
-            memos.get(service, Memo()), override_until_s=now_s + OVERRIDE_S, not_before_s=None, refused_since_s=None
-        )
-    state = replace(
-        state,
-        memos=memos,
-        soft_sheds_s=tuple(at_s for at_s in state.soft_sheds_s if now_s - at_s < 3600.0),
-        ordered=tuple(dict.fromkeys((*state.ordered, *inputs.restore_orders))),
-    )
-    state = _without_lost(inputs, state, now_s)
-    for outcome in inputs.outcomes:
-        flight = next((one for one in state.flights if one.action.id == outcome.action.id), None)
-        if flight is None:
-            continue
-        state = replace(state, flights=tuple(one for one in state.flights if one is not flight))
-        if outcome.action.kind is ActionKind.SHED:
-            state = _shed_ended(outcome, flight, state, config, now_s, notes)
-        elif outcome.action.kind is ActionKind.RESTORE:
-            state = _restore_ended(outcome, state, config, now_s, notes)
-        elif outcome.action.kind in (ActionKind.THROTTLE, ActionKind.UNTHROTTLE):
-            state = _throttle_ended(outcome, flight, state, now_s)
-    return state
-
-
-def _without_lost(inputs: Inputs, state: PolicyState, now_s: float) -> PolicyState:
-    """An action that nobody carries out and that has no outcome has failed: it must not hold up others for ever."""
-    if inputs.under_way is None:
-        return state
-    known = inputs.under_way | {outcome.action.id for outcome in inputs.outcomes}
-    for flight in state.flights:
-        if flight.action.id not in known:
-            service = flight.action.service
-            state = _with_memo(state, service, _failed(state.memo(service), now_s))
-    return replace(state, flights=tuple(flight for flight in state.flights if flight.action.id in known))
-
-
-def _with_memo(state: PolicyState, service: ServiceKey, memo: Memo) -> PolicyState:
-    return replace(state, memos={**state.memos, service: memo})
-
-
-def _failed(memo: Memo, now_s: float) -> Memo:
-    """A stop or start that failed: counted, and tried again later each time."""
-    pause = min(RETRY_S[1], RETRY_S[0] * 2.0 ** min(memo.failures, 10))
-    return replace(memo, failures=memo.failures + 1, retry_at_s=now_s + pause)
-
-
-def _shed_ended(
-    outcome: Outcome,
-    flight: Flight,
-    state: PolicyState,
-    config: Config,
-    now_s: float,
-    notes: list[str],
-) -> PolicyState:
-    action, memo = outcome.action, state.memo(outcome.action.service)
-    if outcome.result is Result.OBSERVED:
-        virtual = Virtual(action.service, action.phase, now_s, action.containers, action.relief_bytes, action.relief_cores)
-        return replace(state, virtual=(*state.virtual, virtual), last_outcome_s=outcome.at_s)
-    state = replace(state, last_outcome_s=max(outcome.at_s, state.last_outcome_s or outcome.at_s))
-    if outcome.result is Result.GONE:  # it had ended by itself: no relief of ours
-        return _with_memo(state, action.service, replace(memo, failures=0, retry_at_s=None))
-    if outcome.result is not Result.DONE:
-        return _with_memo(state, action.service, _failed(memo, now_s))
-    if flight.signal is not None:
-        used = None if flight.baseline is None else flight.baseline.used
-        own = action.relief_bytes if shed.resource_of(flight.signal) is Resource.MEMORY else action.relief_cores
-        after = restore.after_shed(memo, flight.signal, used, own, config, flight.since_s, now_s)
-        if after.quarantined and not memo.quarantined:
-            notes.append(f"{action.service} is quarantined: it brought the pressure back {len(after.flaps_s)} times in a day")
-        state = _with_memo(state, action.service, after)
-    landing = Landing(action, outcome.at_s, flight.batch, flight.signal, flight.baseline)
-    return replace(state, landings=(*state.landings, landing))
-
-
-def _restore_ended(outcome: Outcome, state: PolicyState, config: Config, now_s: float, notes: list[str]) -> PolicyState:
-    service, memo = outcome.action.service, state.memo(outcome.action.service)
-    state = replace(state, ordered=tuple(one for one in state.ordered if one[0] != service))
-    if outcome.result is Result.OBSERVED:
-        return replace(state, virtual=tuple(one for one in state.virtual if one.service != service))
-    if outcome.result is not Result.DONE:
-        notes.append(f"{service} did not start: {outcome.detail or outcome.result}")
-        return _with_memo(state, service, _failed(memo, now_s))
-    memo = replace(memo, quarantined=False, probation_until_s=now_s + config.restoring.probation)
-    return replace(_with_memo(state, service, memo), rising=Rising(service, now_s))
-
-
-def _throttle_ended(outcome: Outcome, flight: Flight, state: PolicyState, now_s: float) -> PolicyState:
-    """A throttle that failed counts as tried: the stop may follow. A lifted one is forgotten once it worked."""
-    service = outcome.action.service
-    throttled = dict(state.throttled)
-    state = replace(state, ordered=tuple(one for one in state.ordered if one[0] != service))
-    if outcome.action.kind is ActionKind.THROTTLE:
-        throttled[service] = now_s
-        state = replace(state, throttled=throttled, last_outcome_s=max(outcome.at_s, state.last_outcome_s or outcome.at_s))
-        if outcome.result is Result.DONE:
-            landing = Landing(outcome.action, outcome.at_s, flight.batch, flight.signal, flight.baseline)
-            state = replace(state, landings=(*state.landings, landing))
-        return state
-    if outcome.result in (Result.DONE, Result.GONE, Result.OBSERVED):
-        throttled.pop(service, None)
-        return replace(state, throttled=throttled)
-    return _with_memo(state, service, _failed(state.memo(service), now_s))
-
-
-def _with_throttled(inputs: Inputs, state: PolicyState, now_s: float) -> PolicyState:
-    """What is throttled, as the ledger has it. What failed counts as tried for a while; observe mode pretends all of it."""
-    if inputs.observe:
-        return state
-    owed = _owed_throttles(inputs.entries)
-    tried = {key: since_s for key, since_s in state.throttled.items() if key in owed or now_s - since_s < RETHROTTLE_S}
-    return replace(state, throttled={**dict.fromkeys(owed, now_s), **tried}) if owed or state.throttled else state
-
-
-def _owed_throttles(entries: tuple[Entry, ...]) -> Mapping[ServiceKey, Entry]:
-    return {one.service: one for one in entries if one.means is Means.THROTTLE and one.state is EntryState.SHED}
-
-
-# --- what it brought ------------------------------------------------------------------------------------------------
-
-
-def _settle(
-    assessment: Assessment, platform: Platform, state: PolicyState, config: Config, now_s: float, notes: list[str]
-) -> tuple[PolicyState, tuple[Settled, ...]]:
-    """Batches that have ended: once a newer reading shows the relief, or `settle` has passed, it is booked as measured."""
-    settled: list[Settled] = []
-    kept: list[Landing] = []
-    breakers = dict(state.breakers)
-    present = shed.uses(platform, now_s) if state.landings else shed.Uses()
-    flying = {flight.batch for flight in state.flights}
-    for batch in dict.fromkeys(landing.batch for landing in state.landings):
-        landings = [landing for landing in state.landings if landing.batch == batch]
-        signal = landings[0].signal or Signal.MEMORY
-        gone_s = max(landing.gone_s for landing in landings)
-        expected = _expected(landings, signal)
-        done, measured = (
-            (False, None) if batch in flying else _seen(landings, signal, gone_s, expected, assessment, present, config, now_s)
-        )
-        if not done:
-            kept.extend(landings)
-            continue
-        part = None if measured is None or not expected else measured / expected
-        for landing in landings:
-            own = _expected([landing], signal)
-            settled.append(Settled(landing.action, landing.signal, own, None if part is None or own is None else own * part))
-        if part is not None and landings[0].signal is not None:
-            before = breakers.get(signal, Breaker())
-            useless = before.useless + 1 if part < USELESS_PART else 0
-            opened = useless >= 2
-            breakers[signal] = Breaker(0 if opened else useless, now_s + shed.BREAKER_S if opened else before.open_until_s)
-            if opened:
-                notes.append(
-                    f"shedding for {signal.value} is ineffective: two in a row brought under a quarter; soft sheds pause 10 min"
-                )
-    return replace(state, landings=tuple(kept), breakers=breakers), tuple(settled)
-
-
-def _expected(landings: Iterable[Landing], signal: Signal) -> float | None:
-    """The expected relief of these together, in the signal's unit; None where none of them is known."""
-    memory = shed.resource_of(signal) is Resource.MEMORY
-    reliefs = [one.action.relief_bytes if memory else one.action.relief_cores for one in landings]
-    known = [relief for relief in reliefs if relief is not None]
-    return float(sum(known)) if known else None
-
-
-def _seen(
-    landings: list[Landing],
-    signal: Signal,
-    gone_s: float,
-    expected: float | None,
-    assessment: Assessment,
-    present: shed.Uses,
-    config: Config,
-    now_s: float,
-) -> tuple[bool, float | None]:
-    """(whether it is settled, what was measured). What other services grew by meanwhile counts as relief: they got it."""
-    status = assessment.signal(signal)
-    window_s = _window_s(signal, assessment)
-    limit_s = max(config.shedding.settle, window_s)
-    if status is None:
-        return True, None
-    used, baseline = shed.amount(status), landings[0].baseline
-    if used is None or status.value is None or status.at_s is None or status.at_s <= gone_s:
-        return now_s - gone_s >= limit_s, None  # no reading came: unknown, and never an argument for the breaker
-    if now_s - gone_s < window_s:
-        return False, None
-    if baseline is None or baseline.used is None:
-        return True, None
-    mine = {landing.action.service for landing in landings}
-    uses_of = present.of(shed.resource_of(signal))
-    grown = sum(
-        now - before
-        for key, before in baseline.services.items()
-        if key not in mine and before is not None and (now := uses_of.get(key)) is not None
-    )
-    measured = max(0.0, baseline.used - used + max(0.0, grown))
-    shown = expected is not None and measured >= SEEN_PART * expected
-    return shown or now_s - gone_s >= limit_s, measured
-
-
-def _window_s(signal: Signal, assessment: Assessment) -> float:
-    """How long after a victim is gone a reading still has it in its mean."""
-    if signal is Signal.CPU:
-        return shed.CPU_WINDOW_S
-    memory = assessment.signal(Signal.MEMORY)
-    if signal is Signal.MEMORY and memory is not None and memory.level is Level.OK:
-        return 10.0  # shed for a supporting signal, whose average is over ten seconds
-    return 0.0
-
-
 def _breaker_open(state: PolicyState, signal: Signal, now_s: float) -> bool:
     until = state.breakers.get(signal, Breaker()).open_until_s
     return until is not None and now_s < until
 
 
-def _follow_restore(
-    inputs: Inputs, platform: Platform, state: PolicyState, config: Config, now_s: float, notes: list[str]
-) -> tuple[PolicyState, tuple[ServiceKey, ...], tuple[ServiceKey, ...]]:
-    """See how the restore under way is doing. Also returned: services that are up, and those that did not stay up."""
-    rising = state.rising
-    if rising is None:
-        return state, (), ()
-    entry = next((one for one in inputs.entries if one.service == rising.service and one.state is EntryState.RESTORING), None)
-    if entry is None:  # closed meanwhile: an operator forgot it, say
-        return replace(state, rising=None), (), ()
-    ids = tuple(one.id for one in entry.containers if one.stopped)
-    how, rising = restore.rise(rising, ids, platform, config, now_s)
-    if not how:
-        return replace(state, rising=rising), (), ()
-    state = replace(state, rising=None)
-    if how == "fell":
-        memo = _failed(state.memo(rising.service), now_s)
-        notes.append(f"{rising.service} was started and did not stay up")
-        return (
-            _with_memo(state, rising.service, replace(memo, probation_until_s=None, restored_bytes=None, restored_cores=None)),
-            (),
-            (rising.service,),
-        )
-    up = replace(state.memo(rising.service), failures=0, retry_at_s=None)
-    state = _with_memo(state, rising.service, up)
-    if how == "late":
-        notes.append(f"{rising.service} runs, and is not healthy after {restore.HEALTHY_WITHIN_S:.0f} s; it is left as it is")
-    return state, (rising.service,), ()
-
-
-# --- shed -----------------------------------------------------------------------------------------------------------
+# --- shed ----------------------------------------------------------------------------------------------------------
 
 
 def _shed(
@@ -415,7 +141,7 @@ def _shed(
     actions: list[Action] = []
     flights: list[Flight] = []
     if not inputs.standby and inputs.engine_ready:
-        batch = _Batch(platform, state, present, config, assessment, now_s)
+        batch = Batch(platform, state, present, config, assessment, now_s)
         orders = [one for one in inputs.shed_orders if one[0] not in busy]
         hard = [plan for plan in plans if plan.hard and not plan.held]
         soft = [] if hard else [plan for plan in plans if not plan.hard and not plan.held]
@@ -494,112 +220,7 @@ def _may_throttle(plan: shed.Plan, state: PolicyState) -> bool:
     )
 
 
-class _Batch:
-    """Collects the actions of one tick, each service once, with ids, order and grace."""
-
-    def __init__(
-        self, platform: Platform, state: PolicyState, present: shed.Uses, config: Config, assessment: Assessment, now_s: float
-    ) -> None:
-        self.platform, self.state, self.present, self.config = platform, state, present, config
-        self.assessment, self.now_s = assessment, now_s
-        self.actions: list[Action] = []
-        self.flights: list[Flight] = []
-        self._ids: dict[ServiceKey, str] = {}
-        self._name = self._next_id()
-
-    def _next_id(self) -> str:
-        self.state = replace(self.state, actions=self.state.actions + 1)
-        return f"{self.state.run_id}-{self.state.actions}"
-
-    def add(self, group: tuple[ServiceKey, ...], plan: shed.Plan | None, hard: bool, by: str = "") -> None:
-        """Stop a service and what requires it. Under hard memory nobody waits for anybody."""
-        order = sorted(group, key=lambda key: self.platform.stop_order.get(key, 0))
-        for key in order:
-            service = self.platform.services[key]
-            if key in self._ids or not service.up or any(flight.action.service == key for flight in self.state.flights):
-                continue
-            grace = service.stop_timeout_s
-            if hard and not service.kill_never:
-                grace = min(grace, shed.hard_grace_s(self.assessment.full_in_s, self.config.shedding.hard_grace))
-            expected_bytes, expected_cores = demand.expected(service, self.platform, self.state, self.now_s)
-            signal = None if plan is None else plan.signal.signal
-            signal_state = None if signal is None else self.state.signals.get(signal)
-            crossed = None
-            if signal_state is not None and plan is not None:
-                crossed = signal_state.crossed_hard_s if plan.hard else signal_state.crossed_soft_s
-            action = Action(
-                id=self._next_id(),
-                kind=ActionKind.SHED,
-                service=key,
-                phase=service.phase,
-                containers=tuple(container.id for container in service.up),
-                reason="operator" if plan is None else plan.signal.signal.value,
-                grace_s=grace,
-                kill_after_grace=not service.kill_never,
-                deadline_s=grace + self.config.engine.timeout,
-                after=() if hard else tuple(self._ids[other] for other in order if other in self._ids),
-                hard=hard,
-                relief_bytes=self.present.footprints.get(key),
-                relief_cores=self.present.cores.get(key),
-                expected_bytes=expected_bytes,
-                expected_cores=expected_cores,
-                by=by,
-                crossed_s=crossed,
-            )
-            self._ids[key] = action.id
-            self._launch(action, signal, plan)
-
-    def throttle(self, plan: shed.Plan) -> None:
-        """Lower the quota of the plan's first victim to its reservation."""
-        service = plan.picked[0].service
-        cores = self.present.cores.get(service.key)
-        reserved = (service.cpu_reservation_cores or 0.0) * len(service.up)
-        action = Action(
-            id=self._next_id(),
-            kind=ActionKind.THROTTLE,
-            service=service.key,
-            phase=service.phase,
-            containers=tuple(container.id for container in service.up),
-            reason=plan.signal.signal.value,
-            deadline_s=float(self.config.engine.timeout),
-            cores=service.cpu_reservation_cores,
-            relief_cores=None if cores is None else max(0.0, cores - reserved),
-            expected_cores=service.up[0].cpu_limit_cores,  # what is put back: from now on the engine shows the lowered one
-        )
-        self._launch(action, plan.signal.signal, plan)
-
-    def hasten(self, assessment: Assessment, config: Config) -> None:
-        """Under hard memory a stop in flight gets no more grace than a new one, unless it must never be killed."""
-        grace = shed.hard_grace_s(assessment.full_in_s, config.shedding.hard_grace)
-        hastened = []
-        for flight in self.state.flights:
-            action = flight.action
-            left = flight.since_s + action.grace_s - self.now_s
-            if action.kind is ActionKind.SHED and action.kill_after_grace and not flight.hastened and left > grace:
-                self.actions.append(
-                    replace(
-                        action,
-                        kind=ActionKind.HASTEN,
-                        grace_s=grace,
-                        deadline_s=grace + config.engine.timeout,
-                        hard=True,
-                        after=(),
-                    )
-                )
-                hastened.append(replace(flight, hastened=True))
-            else:
-                hastened.append(flight)
-        self.state = replace(self.state, flights=tuple(hastened))
-
-    def _launch(self, action: Action, signal: Signal | None, plan: shed.Plan | None) -> None:
-        resource = Resource.MEMORY if signal is None else shed.resource_of(signal)
-        measured_by: SignalStatus | None = self.assessment.signal(Signal.MEMORY) if plan is None else plan.signal
-        baseline = Baseline(None if measured_by is None else shed.amount(measured_by), self.present.of(resource))
-        self.actions.append(action)
-        self.flights.append(Flight(action, self.now_s, self._name, signal, baseline))
-
-
-# --- restore --------------------------------------------------------------------------------------------------------
+# --- restore -------------------------------------------------------------------------------------------------------
 
 
 def _restore(
@@ -670,7 +291,7 @@ def _throttled(inputs: Inputs, state: PolicyState, platform: Platform, now_s: fl
 
     Observe mode lifts what it pretended, and what is owed in truth only by order.
     """
-    keys = set(_owed_throttles(inputs.entries))
+    keys = set(owed_throttles(inputs.entries))
     if inputs.observe:
         keys = {key for key in keys if any(key == service for service, _ in state.ordered)} | set(state.throttled)
 
@@ -695,7 +316,7 @@ def _start(
     memo = replace(
         state.memo(one.service), restored_bytes=one.expected_bytes, restored_cores=one.expected_cores, base_bytes=bases
     )
-    state = replace(_with_memo(state, one.service, memo), actions=state.actions + 1)
+    state = replace(with_memo(state, one.service, memo), actions=state.actions + 1)
     action = Action(
         id=f"{state.run_id}-{state.actions}",
         kind=ActionKind.RESTORE,
@@ -723,7 +344,7 @@ def _unthrottle(
     by: str = "",
 ) -> tuple[Decision, PolicyState]:
     service = platform.services[key]
-    entry = _owed_throttles(inputs.entries).get(key)
+    entry = owed_throttles(inputs.entries).get(key)
     state = replace(state, actions=state.actions + 1)
     action = Action(
         id=f"{state.run_id}-{state.actions}",
@@ -739,8 +360,3 @@ def _unthrottle(
     return replace(decision, actions=(action,)), replace(
         state, flights=(*state.flights, Flight(action, now_s, action.id, None))
     )
-
-
-def exclusions(platform: Platform, pins: frozenset[ServiceKey], state: PolicyState, now_s: float) -> Mapping[ServiceKey, str]:
-    """Why each service that can be no victim is none, for `status` and `check`."""
-    return candidates(platform, frozenset(), pins, state, now_s, {}, {})[1]

@@ -29,7 +29,8 @@ from support.random_platforms import (
 from guardian.ledger.entries import Controls
 from guardian.model import HostReading, Level
 from guardian.policy.assess import assess
-from guardian.policy.decide import Inputs, decide
+from guardian.policy.decide import decide
+from guardian.policy.inputs import Inputs
 from guardian.policy.state import PolicyState
 
 MIB = 1024 * 1024

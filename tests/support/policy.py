@@ -26,7 +26,8 @@ from guardian.model import (
     Usage,
 )
 from guardian.policy.assess import assess
-from guardian.policy.decide import Inputs, decide
+from guardian.policy.decide import decide
+from guardian.policy.inputs import Inputs
 from guardian.policy.platform import Platform, resolve
 from guardian.policy.state import PolicyState
 

@@ -36,7 +36,8 @@ from guardian.model import (
     Usage,
 )
 from guardian.policy.assess import assess
-from guardian.policy.decide import Inputs, decide
+from guardian.policy.decide import decide
+from guardian.policy.inputs import Inputs
 from guardian.policy.platform import Platform, resolve
 from guardian.policy.state import Memo, PolicyState
 
@@ -212,7 +213,7 @@ def config_of(facts: Facts, shuffle: random.Random | None = None) -> Config:
             mode=Mode.OBSERVE if facts.observed[number - 1] else Mode.ENFORCE,
             budget=Budget(memory=number * 512 * MIB),  # type: ignore[arg-type]
             services=_shuffled(
-                [spec.name for spec in facts.specs if spec.kind not in ("unlisted",) and spec.phase == number], shuffle
+                [spec.name for spec in facts.specs if spec.kind != "unlisted" and spec.phase == number], shuffle
             ),
         )
         for number in range(1, len(facts.protected) + 1)

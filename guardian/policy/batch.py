@@ -1,0 +1,124 @@
+"""The actions of one tick: each service once, with id, order and grace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guardian.config.schema import Config
+from guardian.model import (
+    Action,
+    ActionKind,
+    Assessment,
+    ServiceKey,
+    Signal,
+    SignalStatus,
+)
+from guardian.policy import demand, shed
+from guardian.policy.platform import Platform
+from guardian.policy.rank import Resource
+from guardian.policy.state import Baseline, Flight, PolicyState
+
+
+class Batch:
+    """Collects the actions of one tick, each service once, with ids, order and grace."""
+
+    def __init__(
+        self, platform: Platform, state: PolicyState, present: shed.Uses, config: Config, assessment: Assessment, now_s: float
+    ) -> None:
+        self.platform, self.state, self.present, self.config = platform, state, present, config
+        self.assessment, self.now_s = assessment, now_s
+        self.actions: list[Action] = []
+        self.flights: list[Flight] = []
+        self._ids: dict[ServiceKey, str] = {}
+        self._name = self._next_id()
+
+    def _next_id(self) -> str:
+        self.state = replace(self.state, actions=self.state.actions + 1)
+        return f"{self.state.run_id}-{self.state.actions}"
+
+    def add(self, group: tuple[ServiceKey, ...], plan: shed.Plan | None, hard: bool, by: str = "") -> None:
+        """Stop a service and what requires it. Under hard memory nobody waits for anybody."""
+        order = sorted(group, key=lambda key: self.platform.stop_order.get(key, 0))
+        for key in order:
+            service = self.platform.services[key]
+            if key in self._ids or not service.up or any(flight.action.service == key for flight in self.state.flights):
+                continue
+            grace = service.stop_timeout_s
+            if hard and not service.kill_never:
+                grace = min(grace, shed.hard_grace_s(self.assessment.full_in_s, self.config.shedding.hard_grace))
+            expected_bytes, expected_cores = demand.expected(service, self.platform, self.state, self.now_s)
+            signal = None if plan is None else plan.signal.signal
+            signal_state = None if signal is None else self.state.signals.get(signal)
+            crossed = None
+            if signal_state is not None and plan is not None:
+                crossed = signal_state.crossed_hard_s if plan.hard else signal_state.crossed_soft_s
+            action = Action(
+                id=self._next_id(),
+                kind=ActionKind.SHED,
+                service=key,
+                phase=service.phase,
+                containers=tuple(container.id for container in service.up),
+                reason="operator" if plan is None else plan.signal.signal.value,
+                grace_s=grace,
+                kill_after_grace=not service.kill_never,
+                deadline_s=grace + self.config.engine.timeout,
+                after=() if hard else tuple(self._ids[other] for other in order if other in self._ids),
+                hard=hard,
+                relief_bytes=self.present.footprints.get(key),
+                relief_cores=self.present.cores.get(key),
+                expected_bytes=expected_bytes,
+                expected_cores=expected_cores,
+                by=by,
+                crossed_s=crossed,
+            )
+            self._ids[key] = action.id
+            self._launch(action, signal, plan)
+
+    def throttle(self, plan: shed.Plan) -> None:
+        """Lower the quota of the plan's first victim to its reservation."""
+        service = plan.picked[0].service
+        cores = self.present.cores.get(service.key)
+        reserved = (service.cpu_reservation_cores or 0.0) * len(service.up)
+        action = Action(
+            id=self._next_id(),
+            kind=ActionKind.THROTTLE,
+            service=service.key,
+            phase=service.phase,
+            containers=tuple(container.id for container in service.up),
+            reason=plan.signal.signal.value,
+            deadline_s=float(self.config.engine.timeout),
+            cores=service.cpu_reservation_cores,
+            relief_cores=None if cores is None else max(0.0, cores - reserved),
+            expected_cores=service.up[0].cpu_limit_cores,  # what is put back: from now on the engine shows the lowered one
+        )
+        self._launch(action, plan.signal.signal, plan)
+
+    def hasten(self, assessment: Assessment, config: Config) -> None:
+        """Under hard memory a stop in flight gets no more grace than a new one, unless it must never be killed."""
+        grace = shed.hard_grace_s(assessment.full_in_s, config.shedding.hard_grace)
+        hastened = []
+        for flight in self.state.flights:
+            action = flight.action
+            left = flight.since_s + action.grace_s - self.now_s
+            if action.kind is ActionKind.SHED and action.kill_after_grace and not flight.hastened and left > grace:
+                self.actions.append(
+                    replace(
+                        action,
+                        kind=ActionKind.HASTEN,
+                        grace_s=grace,
+                        deadline_s=grace + config.engine.timeout,
+                        hard=True,
+                        after=(),
+                    )
+                )
+                hastened.append(replace(flight, hastened=True))
+            else:
+                hastened.append(flight)
+        self.state = replace(self.state, flights=tuple(hastened))
+
+    def _launch(self, action: Action, signal: Signal | None, plan: shed.Plan | None) -> None:
+        resource = Resource.MEMORY if signal is None else shed.resource_of(signal)
+        measured_by: SignalStatus | None = self.assessment.signal(Signal.MEMORY) if plan is None else plan.signal
+        baseline = Baseline(None if measured_by is None else shed.amount(measured_by), self.present.of(resource))
+        self.actions.append(action)
+        self.flights.append(Flight(action, self.now_s, self._name, signal, baseline))

@@ -1,0 +1,27 @@
+"""What a decision is made of, beside the assessment: what happened since the last tick, and what stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from guardian.ledger.entries import Controls, Entry
+from guardian.model import (
+    Outcome,
+    ServiceKey,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What happened since the last tick, and what stands."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    overrides: tuple[ServiceKey, ...] = ()  # shed services that somebody started
+    shed_orders: tuple[tuple[ServiceKey, str], ...] = ()  # by an operator: service, who; already checked by `refusal`
+    restore_orders: tuple[tuple[ServiceKey, str], ...] = ()
+    entries: tuple[Entry, ...] = ()  # open ones of the ledger
+    controls: Controls = field(default_factory=Controls)
+    standby: bool = False
+    engine_ready: bool = True  # it answers, and the list of containers is complete
+    observe: bool = False  # decide as always; what comes of it is only pretended
+    under_way: frozenset[str] | None = None  # ids of actions that are being carried out; None: not told
