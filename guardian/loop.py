@@ -183,8 +183,8 @@ class Loop:
         decision, after = decide(assessment, sample.host, platform, inputs, state, config, now_s)
         self._settle(decision, after)
         self._act(decision, assessment, platform, mode)
+        self._state = after  # at once: if the tick breaks off below, the next one must know what was sent
         self._report(decision, assessment, mode)
-        self._state = after
         return self._publish(sample, assessment, decision, after, mode)
 
     # --- its steps --------------------------------------------------------------------------------------------------
