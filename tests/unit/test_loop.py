@@ -1,0 +1,378 @@
+"""One tick after the other: what the glue between sensing, deciding, the ledger and acting must not lose or repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.virtual_host import MIB, Phase, VirtualHost, a_config, key
+
+from guardian.engine.simulated.behaviour import Shape, ramp_to, steady
+from guardian.engine.simulated.scenario import Host, HostStep, Scenario, Service, Stop
+from guardian.errors import LedgerError
+from guardian.expose.orders import Order, OrderKind
+from guardian.ledger.entries import EntryState
+from guardian.model import ActionKind, Level, Mode, Outcome, Result
+from guardian.sense.containers import ContainerSensor
+from guardian.telemetry import NullTelemetry
+
+PRESSED_S = 20.0  # from here on the host's memory is soft: 84% of 4 GiB
+CALM_S = 60.0
+
+
+class Heard(NullTelemetry):
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.holds: list[tuple[str, str]] = []
+        self.overrides: list[str] = []
+        self.fails: dict[str, int] = {}  # how often a report is still to raise
+
+    def acted(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def held(self, held: Any) -> None:
+        self.holds.append((held.action.value, held.reason))
+        self._fail("held")
+
+    def overridden(self, kind: str) -> None:
+        self.overrides.append(kind)
+
+    def sampled(self, source: str, seconds: float, ok: bool) -> None:
+        self._fail(source)
+
+    def _fail(self, what: str) -> None:
+        if self.fails.get(what, 0):
+            self.fails[what] -= 1
+            raise MemoryError(what)
+
+
+def a_host(mode: Mode = Mode.ENFORCE, pressure: Shape | None = None, takes_s: float = 0.3) -> VirtualHost:
+    """A protected `db`, `web`, and the victim `logs` of 900 MiB, on a host of which 60% are in use until it is pressed."""
+    scenario = Scenario(
+        host=Host(
+            steps=(
+                HostStep(at=PRESSED_S, memory=pressure or steady(970 * MIB)),
+                HostStep(at=CALM_S, memory=ramp_to(0, 400 * MIB)),
+            )
+        ),
+        services={
+            "db": Service(memory=700 * MIB),
+            "web": Service(memory=500 * MIB),
+            "logs": Service(memory=900 * MIB, stop=Stop(takes=takes_s)),
+        },
+    )
+    host = VirtualHost(scenario, a_config(Phase(("db",), protected=True), ("web",), ("logs",), mode=mode))
+    host.telemetry = Heard()  # type: ignore[assignment]
+    host.sensor = ContainerSensor(host.engine, host.scope, host.clock, NullTelemetry())
+    host._begin()
+    return host
+
+
+def heard(host: VirtualHost) -> Heard:
+    assert isinstance(host.loop._telemetry, Heard)
+    return host.loop._telemetry
+
+
+def until_shed(host: VirtualHost) -> None:
+    host.run_until(lambda snapshot: any(entry.state is EntryState.SHED for entry in snapshot.entries), within_s=PRESSED_S + 25)
+
+
+def rows(host: VirtualHost, action: str) -> list[tuple[str, str, str]]:
+    host.store.commit()
+    return [
+        (row.service.name if row.service else "", str(row.reason), str(row.result))
+        for row in host.store.rows
+        if str(row.action) == action
+    ]
+
+
+# --- outcomes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_shed_is_entered_sent_and_settled() -> None:
+    """Under pressure the victim is stopped once, its entry is settled by the outcome, and history says why."""
+    host = a_host()
+    until_shed(host)
+    host.run(5)
+    assert host.stops() == ["logs"]
+    (entry,) = host.loop.snapshot.entries if host.loop.snapshot else ()
+    assert (entry.service, entry.state) == (key("logs"), EntryState.SHED)
+    host.store.commit()
+    (row,) = [row for row in host.store.rows if row.action is ActionKind.SHED]
+    assert (row.service, row.signal, row.result, row.action_id) == (key("logs"), "memory", Result.DONE, entry.id)
+    assert row.value is not None
+    assert row.value >= 0.8
+    assert (row.threshold, row.deficit is not None and row.deficit > 0) == (0.8, True)
+
+
+def test_a_restore_is_settled_once_the_service_is_up() -> None:
+    """After the pressure the service is started once; the entry stays open as long as it is not up, and is then closed."""
+    host = a_host()
+    until_shed(host)
+    host.run_until(lambda _: host.starts() == ["logs"], within_s=300)
+    assert [entry.state for entry in host.ledger.open_entries] == [EntryState.RESTORING]
+    assert rows(host, "restore") == []
+    host.run_until(lambda snapshot: not snapshot.entries, within_s=60)
+    assert host.starts() == ["logs"]
+    assert rows(host, "restore") == [("logs", "room", "done")]
+
+
+def test_a_stop_that_the_engine_refuses_owes_nothing() -> None:
+    """A stop that failed is no shed: nothing of it is restored, and history says what came of it."""
+    host = a_host()
+    host.engine.refuse_stops("logs")
+    host.run_until(lambda _: bool(rows(host, "shed")), within_s=PRESSED_S + 25)
+    assert rows(host, "shed")[0] == ("logs", "memory", "refused")
+    host.run(CALM_S)
+    assert host.starts() == []
+    assert host.up("logs")
+
+
+# --- a tick that raised ---------------------------------------------------------------------------------------------
+
+
+def raising_tick(host: VirtualHost, what: str) -> None:
+    heard(host).fails[what] = 1
+    with pytest.raises(MemoryError):
+        host.tick()
+
+
+def test_a_tick_that_raised_before_it_decided_loses_no_outcome() -> None:
+    """An outcome that came while a tick failed is settled by the next one."""
+    host = a_host(takes_s=0.5)
+    host.run_until(lambda _: bool(host.actor.in_flight), within_s=PRESSED_S + 25)
+    raising_tick(host, "host")
+    host.tick()
+    assert [entry.state for entry in host.ledger.open_entries] == [EntryState.SHED]
+    assert rows(host, "shed") == [("logs", "memory", "done")]
+    host.run(10)
+    assert host.stops() == ["logs"]
+
+
+def test_a_tick_that_raised_before_it_decided_loses_no_order() -> None:
+    """An order that was given before a tick that failed is answered by the next one."""
+    host = a_host()
+    host.tick()
+    replied = host.loop.put_order(Order(OrderKind.PIN, (key("logs"),), by="ada"))
+    raising_tick(host, "host")
+    assert replied.empty()
+    host.tick()
+    assert replied.get_nowait().ok
+
+
+@pytest.mark.parametrize("step", ["_report", "_publish"])
+def test_a_tick_that_raised_after_it_acted_does_not_act_twice(step: str) -> None:
+    """When a tick fails after the stop was handed over, the next one knows of that stop, and sends no other."""
+    host = a_host(takes_s=3.0)
+    host.run(PRESSED_S)
+    at = next_action(host)
+    again = a_host(takes_s=3.0)
+    again.run(at - 1)
+    setattr(again.loop, step, failing_once(getattr(again.loop, step)))
+    with pytest.raises(MemoryError):
+        again.tick()
+    again.run(15)
+    assert again.stops() == ["logs"]
+    assert [entry.state for entry in again.ledger.open_entries] == [EntryState.SHED]
+    assert rows(again, "shed") == [("logs", "memory", "done")]
+    assert [outcome.result for outcome in heard(again).outcomes] == []  # none was made up by the loop
+
+
+def test_an_action_that_a_broken_tick_never_sent_is_decided_again() -> None:
+    """When a tick fails between deciding and sending, the next one decides the same again, and no other service pays for it."""
+    host = a_host()
+    host.run(PRESSED_S)
+    host.ledger.intend = failing_once(host.ledger.intend)  # type: ignore[method-assign]
+    with pytest.raises(MemoryError):
+        host.run(20)
+    assert host.stops() == []
+    host.run(15)
+    assert host.stops() == ["logs"]
+    assert [(entry.service, entry.state) for entry in host.ledger.open_entries] == [(key("logs"), EntryState.SHED)]
+
+
+def test_what_cannot_be_entered_is_not_done() -> None:
+    """A stop that the ledger refuses to enter is not sent: it fails with the ledger's words, in history too."""
+    host = a_host()
+    host.run(PRESSED_S)
+    host.ledger.intend = refusing  # type: ignore[method-assign]
+    host.run(20)
+    assert host.stops() == []
+    assert heard(host).outcomes[0].result is Result.FAILED
+    assert heard(host).outcomes[0].detail == "no room in the ledger"
+    assert rows(host, "shed")[0] == ("logs", "memory", "failed")
+
+
+def refusing(*_: object) -> bool:
+    raise LedgerError("no room in the ledger")
+
+
+def next_action(host: VirtualHost) -> int:
+    """At which tick the first action is decided."""
+    for _ in range(30):
+        if host.tick().decision.actions:
+            return host.engine.tick
+    raise AssertionError("nothing was decided")
+
+
+def failing_once(step: Callable[..., Any]) -> Callable[..., Any]:
+    left = [True]
+
+    def once(*arguments: Any) -> Any:
+        if left and left.pop():
+            raise MemoryError
+        return step(*arguments)
+
+    return once
+
+
+# --- orders ---------------------------------------------------------------------------------------------------------
+
+
+def test_orders_are_answered_at_the_next_tick() -> None:
+    """Orders wait until the next tick, and all of them are answered by it, each by what the ones before it changed."""
+    host = a_host()
+    host.run(3)
+    given = [
+        host.loop.put_order(Order(kind, (key("logs"),), by="ada")) for kind in (OrderKind.PIN, OrderKind.SHED, OrderKind.UNPIN)
+    ]
+    assert all(replied.empty() for replied in given)
+    host.tick()
+    assert [replied.get_nowait().ok for replied in given] == [True, False, True]  # what is pinned is not shed
+    assert host.stops() == []
+
+
+def test_a_shed_by_order_is_sent_in_the_tick_that_answers_it() -> None:
+    """An order to shed is carried out at once, and stays down until somebody says otherwise or the rules restore it."""
+    host = a_host()
+    host.run(3)
+    assert host.order(OrderKind.SHED, "logs").ok
+    assert host.stops() == ["logs"]
+    host.run(3)
+    (entry,) = host.ledger.open_entries
+    assert (entry.state, entry.by) == (EntryState.SHED, "ada")
+
+
+def test_standby_holds_from_the_tick_that_answers_it() -> None:
+    """After an order for standby nothing is stopped, and when it is over guardian goes on."""
+    host = a_host()
+    host.run(3)
+    assert host.order(OrderKind.STANDBY, for_s=40.0).ok
+    host.run(38)
+    assert host.stops() == []
+    host.run(12)
+    assert host.stops() == ["logs"]
+
+
+def test_what_is_forgotten_is_not_restored() -> None:
+    """A service that is forgotten while shed is never started, however calm it is."""
+    host = a_host()
+    until_shed(host)
+    assert host.order(OrderKind.FORGET, "logs").ok
+    host.run(CALM_S + 200)
+    assert (host.starts(), host.ledger.open_entries) == ([], ())
+
+
+# --- not to act -----------------------------------------------------------------------------------------------------
+
+
+def test_a_hold_is_said_once_and_again_when_it_comes_back() -> None:
+    """A reason that holds for many ticks is counted once; when it ends and comes back, it is counted again."""
+    host = a_host()
+    until_shed(host)
+    assert host.order(OrderKind.HOLD).ok
+    host.run(CALM_S + 100)
+    assert heard(host).holds.count(("restore", "operator")) == 1
+    kept = [held for held in host.snapshots[-1].decision.held if held.reason == "operator"]
+    assert len(kept) == 1  # it still holds
+    assert host.starts() == []
+    assert host.order(OrderKind.RELEASE).ok
+    host.run(5)
+    assert host.starts() == ["logs"]
+
+
+def test_observe_mode_decides_and_sends_nothing() -> None:
+    """In observe mode the decision is made and kept in history as observed; no call leaves and nothing is owed."""
+    host = a_host(Mode.OBSERVE)
+    host.run(CALM_S)
+    assert [action.service for action in host.actions if action.kind is ActionKind.SHED] == [key("logs")]
+    assert host.engine.calls == []
+    assert host.ledger.open_entries == ()
+    assert rows(host, "shed") == [("logs", "memory", "observed")]
+
+
+def test_without_an_engine_nothing_is_done() -> None:
+    """While the engine does not answer nothing is sent, although memory is soft; once it does, guardian goes on."""
+    host = a_host()
+    host.run(10)
+    host.engine.engine_down()
+    snapshot = host.run(35)
+    assert (snapshot.assessment.level, snapshot.engine_up) == (Level.SOFT, False)
+    assert (host.stops(), host.ledger.open_entries) == ([], ())
+    host.engine.engine_down(False)
+    host.run(10)
+    assert host.stops() == ["logs"]
+
+
+def test_before_the_first_list_nothing_is_done() -> None:
+    """With an engine that was never seen, ticks go on: the host is read, a snapshot is published, and orders are refused."""
+    host = a_host()
+    host.engine.engine_down()
+    reply = host.order(OrderKind.SHED, "logs")
+    assert not reply.ok
+    assert "the engine does not answer" in reply.message
+    snapshot = host.snapshots[-1]
+    assert (snapshot.inventory, snapshot.engine_up, snapshot.sample.host is not None) == (None, False, True)
+
+
+# --- somebody else --------------------------------------------------------------------------------------------------
+
+
+def test_somebody_who_starts_a_shed_service_is_counted_once() -> None:
+    """A shed service that somebody starts is theirs: the override is counted once, and nothing is owed."""
+    host = a_host()
+    until_shed(host)
+    host.engine.external_start("logs")
+    host.run(5)
+    assert heard(host).overrides == ["started"]
+    assert key("logs") not in {entry.service for entry in host.ledger.open_entries}
+    assert host.starts() == []
+
+
+def test_somebody_who_stops_a_service_is_counted_once_and_it_stays_down() -> None:
+    """What somebody else stopped is counted, and never started by guardian."""
+    host = a_host()
+    host.run(5)
+    host.engine.external_stop("web")
+    host.run(20)
+    assert heard(host).overrides == []  # it may still be the engine's own end
+    host.run(30)
+    assert heard(host).overrides == ["stopped"]
+    assert not host.up("web")
+    assert host.starts() == []
+
+
+# --- the configuration, and a restart -------------------------------------------------------------------------------
+
+
+def test_a_configuration_that_is_swapped_counts_from_the_next_tick() -> None:
+    """A phase that is protected by a reload has no victim from the next tick on."""
+    host = a_host()
+    host.run(5)
+    host.loop.config = a_config(
+        Phase(("db",), protected=True), Phase(("web",), protected=True), Phase(("logs",), protected=True)
+    )
+    host.run(CALM_S - 10)
+    assert host.snapshots[-1].assessment.level is Level.SOFT
+    assert host.stops() == []
+
+
+def test_a_restart_of_guardian_goes_on_with_what_is_owed() -> None:
+    """After a restart what was shed is still owed, and is restored once by the rules."""
+    host = a_host()
+    until_shed(host)
+    host.store.commit()
+    host.crash()
+    host.run_until(lambda snapshot: snapshot.ticks > 5 and not snapshot.entries, within_s=400)
+    assert (host.stops(), host.starts()) == (["logs"], ["logs"])
