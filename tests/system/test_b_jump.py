@@ -25,6 +25,7 @@ from support.waiting import eventually
 CAPACITY_BYTES = 4096 * MIB
 HARD_BYTES = 0.90 * CAPACITY_BYTES
 TOP_BYTES = 0.955 * CAPACITY_BYTES  # where the jump ends
+NOISE_BYTES = 16 * MIB  # the kernel counts in batches, and page tables grow along
 HOST_INTERVAL_S = 1.0  # sampling.host of the reference file
 HOG = "api"
 BATCH = ("kibana", "logstash", "prometheus")
@@ -37,7 +38,8 @@ CHANGES: Mapping[str, Any] = {"thresholds": {"memory": {"soft_for": "60s"}}}  # 
 class Jump:
     """What was seen of it. Times are monotonic seconds."""
 
-    crossed_s: float  # the hog's stamp
+    earliest_s: float  # the hog's block in which it may first have crossed the hard mark
+    crossed_s: float  # … and when it did, between its stamps
     sent_s: Mapping[str, float]  # service -> when its first stop was forwarded to the engine
     stops: list[str]  # every stop or kill that was sent, in order
     changes: tuple[Change, ...]
@@ -81,8 +83,10 @@ def _run(platform: ReferencePlatform, proxy: SocketProxy, events: EngineEvents, 
 
     stops = [one for one in proxy.requests if is_stop(one) and one.forwarded_s is not None]
     names = services_of(platform, stops)
+    stamps, held = platform.stamps(HOG), HARD_BYTES - others
     return Jump(
-        crossed_s=crossed_s(platform.stamps(HOG), HARD_BYTES - others),
+        earliest_s=next(stamp.begin_s for stamp in stamps if stamp.to_bytes >= held - NOISE_BYTES),
+        crossed_s=crossed_s(stamps, held),
         sent_s={name: one.forwarded_s or 0.0 for name, one in reversed(list(zip(names, stops, strict=True)))},
         stops=names,
         changes=events.changes,
@@ -134,7 +138,7 @@ def test_stops_are_sent_within_two_host_intervals_of_the_crossing(jump: Jump) ->
     """Every stop passes the engine's socket within two host intervals of when the hog crossed the hard mark."""
     assert set(jump.sent_s) == set(BATCH)
     for service, sent_s in jump.sent_s.items():
-        assert 0.0 <= sent_s - jump.crossed_s <= 2 * HOST_INTERVAL_S, service
+        assert jump.earliest_s <= sent_s <= jump.crossed_s + 2 * HOST_INTERVAL_S, service
 
 
 def test_the_reaction_metric_agrees_with_the_socket(jump: Jump) -> None:
