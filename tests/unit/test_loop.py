@@ -111,6 +111,8 @@ def test_a_restore_is_settled_once_the_service_is_up() -> None:
     host = a_host()
     until_shed(host)
     host.run_until(lambda _: host.starts() == ["logs"], within_s=300)
+    host.run(5)  # it runs, but not for `stable_for` yet
+    assert host.up("logs")
     assert [entry.state for entry in host.ledger.open_entries] == [EntryState.RESTORING]
     assert rows(host, "restore") == []
     host.run_until(lambda snapshot: not snapshot.entries, within_s=60)
