@@ -64,16 +64,16 @@ class Reloader:
             return None
 
     def reply(self) -> OrderReply:
-        """What came of the last order."""
+        """What came of the last order. Raises the ConfigError of a file with mistakes: nothing has changed then."""
         if self._error is not None:
-            return OrderReply(
-                False, "the file has mistakes; nothing has changed", tuple(str(one) for one in self._error.problems)
-            )
+            raise self._error
         if self._last is None:
             return OrderReply(True, "nothing has changed")
         applied = tuple(str(one) for one in self._last.applied)
         waits = tuple(str(one) for one in self._last.refused_until_restart)
-        message = f"{len(applied)} changes applied" + (f", {len(waits)} wait for a restart" if waits else "")
+        message = f"{len(applied)} change{'' if len(applied) == 1 else 's'} applied" + (
+            f", {len(waits)} wait for a restart" if waits else ""
+        )
         return OrderReply(True, message, (*applied, *waits))
 
     def _take(self, content: bytes, ordered: bool) -> Config | None:

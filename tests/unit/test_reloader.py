@@ -10,6 +10,7 @@ import pytest
 from guardian.clock import VirtualClock
 from guardian.config.load import loads
 from guardian.config.schema import Config
+from guardian.errors import ConfigError
 from guardian.model import Mode
 from guardian.reloading import Reloader
 from guardian.telemetry import NullTelemetry
@@ -163,10 +164,11 @@ def test_a_bad_file_keeps_the_old_configuration_and_says_every_mistake(stage: St
     taken = stage.reloader.order() if ordered else stage.settle()
     assert taken is None
     assert stage.telemetry.reloads[-1][0] is False
-    reply = stage.reloader.reply()
-    assert (reply.ok, reply.message) == (False, "the file has mistakes; nothing has changed")
-    assert [line for line in reply.lines if f"{stage.path}:4: thresholds.memory" in line]
-    assert [line for line in reply.lines if f"{stage.path}:7: phases[1].colour" in line]
+    with pytest.raises(ConfigError) as refused:
+        stage.reloader.reply()
+    lines = str(refused.value).splitlines()
+    assert [line for line in lines if f"{stage.path}:4: thresholds.memory" in line]
+    assert [line for line in lines if f"{stage.path}:7: phases[1].colour" in line]
 
 
 def test_a_bad_file_that_is_mended_is_taken(stage: Stage) -> None:
@@ -194,9 +196,8 @@ def test_a_file_that_is_gone_keeps_the_configuration(stage: Stage, ordered: bool
     """A file that was removed changes nothing, and the reply says that it cannot be read."""
     stage.path.unlink()
     assert (stage.reloader.order() if ordered else stage.settle()) is None
-    reply = stage.reloader.reply()
-    assert not reply.ok
-    assert reply.lines == (f"{stage.path}: cannot be read: No such file or directory; the configuration in force stays",)
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory; the configuration in force stays"):
+        stage.reloader.reply()
 
 
 def test_an_order_without_an_edit_changes_nothing(stage: Stage) -> None:
