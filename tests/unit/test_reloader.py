@@ -113,7 +113,7 @@ def test_what_makes_guardian_bolder_waits_for_an_order(stage: Stage) -> None:
     assert taken is not None
     assert taken.mode is Mode.ENFORCE
     reply = stage.reloader.reply()
-    assert (reply.ok, reply.message) == (True, "1 changes applied")
+    assert (reply.ok, reply.message) == (True, "1 change applied")
     assert reply.lines == (WAITS,)
     assert stage.reloader.pending == ()
 
@@ -134,7 +134,7 @@ def test_an_order_does_not_take_what_needs_a_restart(stage: Stage) -> None:
     assert taken is not None
     assert (taken.mode, taken.state_dir) == (Mode.ENFORCE, stage.config.state_dir)
     reply = stage.reloader.reply()
-    assert (reply.ok, reply.message) == (True, "1 changes applied, 1 wait for a restart")
+    assert (reply.ok, reply.message) == (True, "1 change applied, 1 wait for a restart")
     assert reply.lines == (WAITS, RESTART)
     assert stage.reloader.pending == (RESTART,)
 
