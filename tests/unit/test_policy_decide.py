@@ -25,7 +25,7 @@ from support.policy import (
     why_waiting,
 )
 
-from guardian.config.schema import Resources, RestoringConfig, ServiceConfig, SheddingConfig, ThresholdsConfig
+from guardian.config.schema import HostConfig, Resources, RestoringConfig, ServiceConfig, SheddingConfig, ThresholdsConfig
 from guardian.model import Action, ActionKind, ContainerState, Decision, Health, Level, Result, Signal
 from guardian.policy.decide import refusal
 from guardian.policy.platform import Platform
@@ -129,6 +129,32 @@ def test_a_relief_that_no_reading_shows_is_unknown() -> None:
     assert world.state.breakers == {}
 
 
+def test_a_shed_for_support_waits_for_its_ten_second_average() -> None:
+    """A shed for a supporting signal is judged only once the ten seconds of its average have passed."""
+    world = a_world(memory=0.78, memory_pressure=0.5)
+    action = only(world.tick())
+    assert (action.service, action.reason) == (key("extra"), "memory")
+    world.end(action)
+    world.memory = 0.72
+    number, decision = until_action(world)
+    assert (number, sheds(decision)) == (10, ["tail"])
+
+
+def test_a_list_that_still_shows_what_was_stopped_leads_to_no_second_stop() -> None:
+    """A list older than a stop still shows its victim as running: it is not stopped twice."""
+    world = a_world(memory=0.85)
+    world.end(only(world.tick()))
+    world.set_state("extra", ContainerState.RUNNING)
+    assert sheds(until_action(world)[1]) == ["tail"]
+
+
+def test_what_the_engine_brought_back_is_shed_again() -> None:
+    """What the engine brought back while its entry is open is shed again if the host is not ok."""
+    world = a_world(memory=0.85)
+    world.entries[key("extra")] = an_entry("extra", 3, returned_wall_s=1.0)
+    assert sheds(world.tick()) == ["extra"]
+
+
 # --- circuit breaker and bounds -------------------------------------------------------------------------------------
 
 
@@ -209,6 +235,17 @@ def test_hard_memory_stops_the_whole_set_at_once_with_short_grace() -> None:
     decision = world.tick()
     assert sorted(sheds(decision)) == ["extra", "middle", "tail"]
     assert {(one.grace_s, one.hard, one.after, one.deadline_s) for one in decision.actions} == {(3.0, True, (), 8.0)}
+
+
+def test_one_relief_counts_for_the_host_and_for_the_platform() -> None:
+    """Where host and platform are hard at once one batch serves both: each relief counts in each plan."""
+    capped = {"host": HostConfig(memory=1500 * MIB)}  # type: ignore[arg-type]
+    decision = a_world(options=capped, memory=0.90).add("extra", 900).tick()
+    assert {one.signal: one.level for one in decision.deficits} == {
+        Signal.MEMORY: Level.HARD,
+        Signal.PLATFORM_MEMORY: Level.HARD,
+    }
+    assert sheds(decision) == ["extra", "tail"]  # 1100 MiB for 800 and 950
 
 
 def test_no_second_batch_follows_one_that_suffices() -> None:
@@ -568,6 +605,19 @@ def test_shed_on_probation_it_waits_for_its_backoff() -> None:
     assert restores(world.tick()) == ["a"]
 
 
+def test_a_service_that_brings_the_pressure_back_too_often_is_quarantined() -> None:
+    """A service that brings the pressure back once too often is quarantined, said so, and left for an operator."""
+    world = World(a_config(("a",), thresholds=AT_ONCE), memory=0.85).add("a", 1000)
+    flaps = tuple(world.now_s - 100 * number for number in range(4))
+    memo = Memo(probation_until_s=world.now_s + 100, base_bytes={Signal.MEMORY: 0.5 * TOTAL}, flaps_s=flaps)
+    world.state = replace(world.state, memos={key("a"): memo})
+    world.end(only(world.tick()))
+    world.memory = 0.5
+    assert any("quarantined" in note for note in world.tick().notes)
+    assert why_waiting(world.tick(7200.0)) == {"a": "quarantined"}
+    assert restores(world.tick(restore_orders=((key("a"), "ada"),))) == ["a"]
+
+
 def test_a_restore_that_somebody_closed_is_not_waited_for() -> None:
     """A restore whose entry was closed meanwhile is not waited for."""
     world = waiting_world()
@@ -600,6 +650,17 @@ def test_observe_mode_decides_the_same_and_each_thing_once() -> None:
         pretend(world, decision)
         stopped += sheds(decision)
     assert stopped == ["extra", "tail"]
+
+
+def test_what_a_pretended_victim_uses_now_counts_as_given_back() -> None:
+    """Of what observe mode pretends to have stopped, the present use counts as given back, not the old one."""
+    world = a_world(memory=0.81)
+    world.observe = True
+    pretend(world, world.tick())
+    world.mib["extra-1"] = 440
+    assert world.tick().deficits[0].pending == 440 * MIB
+    world.mib["extra-1"] = None
+    assert world.tick().deficits[0].pending == 300 * MIB
 
 
 def test_observe_mode_restores_what_it_pretended_once_there_is_room() -> None:

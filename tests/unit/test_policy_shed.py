@@ -78,6 +78,12 @@ def test_a_victim_that_stops_with_another_is_counted_once() -> None:
     assert picked == ["5c", "5b"]
 
 
+def test_a_relief_that_two_victims_share_is_counted_once() -> None:
+    """A relief that two victims share is counted once: the third is needed, and then the second is not."""
+    picked, passed = chosen(200, {"5a": 100, "5b": 50, "5c": 40, "5d": 60}, _5b=("5a",), _5c=("5a",))
+    assert (picked, passed) == (["5b", "5d"], {"5c": "not_needed"})
+
+
 @pytest.mark.parametrize(
     ("hard", "picked", "passed"),
     [
