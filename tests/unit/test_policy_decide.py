@@ -26,7 +26,8 @@ from support.policy import (
 )
 
 from guardian.config.schema import HostConfig, Resources, RestoringConfig, ServiceConfig, SheddingConfig, ThresholdsConfig
-from guardian.model import Action, ActionKind, ContainerState, Decision, Health, Level, Result, Signal
+from guardian.ledger.entries import Entry
+from guardian.model import Action, ActionKind, ContainerState, Decision, Health, Level, Result, ServiceKey, Signal
 from guardian.policy.decide import refusal
 from guardian.policy.platform import Platform
 from guardian.policy.state import Breaker, Memo
@@ -155,6 +156,16 @@ def test_what_the_engine_brought_back_is_shed_again() -> None:
     assert sheds(world.tick()) == ["extra"]
 
 
+def test_a_reading_from_before_the_end_settles_nothing() -> None:
+    """A reading of the host from before a victim was gone settles nothing."""
+    world = a_world(memory=0.85)
+    world.end(only(world.tick()))
+    world.reading_s, world.memory = world.now_s, 0.75
+    assert [decision.settled for decision in world.ticks(3)] == [(), (), ()]
+    world.reading_s = None
+    assert [one.measured for one in world.tick().settled] == [pytest.approx(0.10 * TOTAL)]
+
+
 # --- circuit breaker and bounds -------------------------------------------------------------------------------------
 
 
@@ -235,6 +246,14 @@ def test_hard_memory_stops_the_whole_set_at_once_with_short_grace() -> None:
     decision = world.tick()
     assert sorted(sheds(decision)) == ["extra", "middle", "tail"]
     assert {(one.grace_s, one.hard, one.after, one.deadline_s) for one in decision.actions} == {(3.0, True, (), 8.0)}
+
+
+def test_a_relief_that_nobody_knows_is_seen_before_the_next_goes() -> None:
+    """What a stop of unknown relief brings is waited for, at most `settle`, before anything more valuable goes."""
+    world = World(a_config(("middle",), ("extra",), thresholds=AT_ONCE), memory=0.95).add("middle", 1500).add("extra", None)
+    assert sheds(world.tick()) == ["extra"]
+    assert [why_held(decision) for decision in world.ticks(4)] == [["relief_unknown"]] * 4
+    assert sheds(world.tick()) == ["middle"]
 
 
 def test_one_relief_counts_for_the_host_and_for_the_platform() -> None:
@@ -618,13 +637,14 @@ def test_a_service_that_brings_the_pressure_back_too_often_is_quarantined() -> N
     assert restores(world.tick(restore_orders=((key("a"), "ada"),))) == ["a"]
 
 
-def test_a_restore_that_somebody_closed_is_not_waited_for() -> None:
-    """A restore whose entry was closed meanwhile is not waited for."""
+@pytest.mark.parametrize("entries", [{}, {key("a"): an_entry("a", 1)}])
+def test_a_restore_that_somebody_closed_is_not_waited_for(entries: dict[ServiceKey, Entry]) -> None:
+    """A restore whose entry was closed, or shed anew, meanwhile is not waited for."""
     world = waiting_world()
     world.end_all(world.tick())
     world.tick()
     assert world.state.rising is not None
-    world.entries.clear()
+    world.entries = dict(entries)
     world.tick()
     assert world.state.rising is None
 
