@@ -27,4 +27,4 @@ guardian runs on $engine.
   next     $next
   end      Ctrl-C; what it remembers is in $state
 END
-exec .venv/bin/guardian run --config config/guardian.yaml --state-dir "$state" --control .run/control.sock --listen "$listen" "$@"
+exec .venv/bin/guardian run --config config/guardian.yaml --state-dir "$state" --control .run/control.sock --listen "$listen" --log-format console "$@"
