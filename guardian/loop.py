@@ -283,10 +283,11 @@ class Loop:
         """Answer what operators ordered since the last tick."""
         with self._lock:
             orders, self._orders = self._orders, deque()
+        busy = frozenset(flight.action.service for flight in self._state.flights)
         for waiting in orders:
             order = waiting.order
             situation = Situation(
-                platform, inputs.entries, inputs.controls, mode, inputs.standby, inputs.engine_ready, self._clock.wall()
+                platform, inputs.entries, inputs.controls, mode, inputs.standby, inputs.engine_ready, self._clock.wall(), busy
             )
             answered = answer(order, situation)
             journal.ordered(order, answered.reply)

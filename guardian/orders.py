@@ -25,6 +25,7 @@ class Situation:
     standby: bool
     engine_ready: bool
     now_wall_s: float
+    busy: frozenset[ServiceKey] = frozenset()  # something is being done to them right now
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def _shed(order: Order, now: Situation) -> Answer:
     taken, lines = [], []
     for key in order.services:
         why = refusal(now.platform.services.get(key), now.platform, now.controls.pins)
+        if not why and key in now.busy:
+            why = "is being stopped or started right now: try again in a moment"
         lines.append(f"{key}: {why}" if why else f"{key}: is being stopped; `guardian restore {key.name}` starts it again")
         if not why:
             taken.append(key)

@@ -231,6 +231,7 @@ class VirtualHost:
     clock: VirtualClock = field(default_factory=VirtualClock)
     snapshots: list[Snapshot] = field(default_factory=list)
     runs: int = 0
+    engine_restarts: int = 0
 
     def __post_init__(self) -> None:
         self.steps = Steps()
@@ -304,7 +305,7 @@ class VirtualHost:
         raise AssertionError(f"not within {within_s:g} s; last: {self.snapshots[-1].decision}")
 
     def crash(self) -> None:
-        """kill -9, and a start at once: memory is lost, with what was not on disk; the engine goes on with what it was told."""
+        """Kill -9, and a start at once: memory is lost, with what was not on disk; the engine goes on with what it was told."""
         self.store.lose_waiting()
         self._begin()
 
@@ -337,8 +338,15 @@ class VirtualHost:
         self.loop.take_events(self.engine.pending_events(self.scope))
 
     def restart_engine(self, down_s: float) -> None:
+        self.engine_restarts += 1
         self._gap_since_wall_s = self.clock.wall()
         self.engine.restart_engine(down_s)
+
+    def engine_down(self, down: bool = True) -> None:
+        """It does not answer, or answers again; its containers go on."""
+        if down:
+            self._gap_since_wall_s = self.clock.wall()
+        self.engine.engine_down(down)
 
     # --- orders, and what there is ----------------------------------------------------------------------------------
 
@@ -350,8 +358,8 @@ class VirtualHost:
         return replied.get_nowait()
 
     def up(self, name: str) -> bool:
-        """Whether any container of the service runs, in truth."""
-        return any(self.engine._world.cells[one].runs for one in self.engine.ids(name))
+        """Whether any container of the service runs, in truth, or will by its restart policy."""
+        return any(self.engine._world.cells[one].state.up for one in self.engine.ids(name))
 
     @property
     def down(self) -> set[str]:

@@ -1,0 +1,254 @@
+"""What holds over time, for guardian as a whole: whatever the load, whatever fails, wherever its process ends."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from support.virtual_host import MIB, Phase, VirtualHost, a_config, key
+
+from guardian.config.schema import Config, ServiceConfig
+from guardian.engine.simulated.behaviour import ramp_to, steady
+from guardian.engine.simulated.scenario import GIB, Health, Host, HostStep, Scenario, Service, Step, Stop
+from guardian.expose.orders import OrderKind
+from guardian.ledger.entries import EntryState
+from guardian.model import ActionKind, Mode, Result
+
+TROUBLE_S = 60
+CALM_S = 3 * 3600
+
+
+@dataclass(frozen=True)
+class Case:
+    """A host whose services fit, and a load from outside that does not, for the first TROUBLE_S."""
+
+    scenario: Scenario
+    config: Config
+    protected: frozenset[str]
+    never_killed: frozenset[str]
+
+
+def cases(sudden: bool | None = None) -> st.SearchStrategy[Case]:
+    return st.builds(a_case, st.integers(1, 8), st.integers(1, 4), st.integers(0, 2**32), st.just(sudden))
+
+
+def a_case(count: int, phases: int, seed: int, sudden: bool | None = None) -> Case:
+    rng = random.Random(seed)
+    names = [f"s{number}" for number in range(count)]
+    room = 1700 * MIB // count
+    services, written, listed = {}, {}, [[] for _ in range(phases)]  # type: ignore[var-annotated]
+    for number, name in enumerate(names):
+        lower, replicas = names[:number], rng.choice((1, 1, 1, 2))
+        services[name] = Service(
+            memory=rng.randint(20 * MIB, room) // replicas,
+            cpu=rng.choice((0.0, 0.01, 0.1)),
+            replicas=replicas,
+            depends_on=tuple(rng.sample(lower, min(len(lower), rng.choice((0, 0, 1, 2))))),
+            health=rng.choice((None, None, Health(healthy_after=3.0))),
+            stop=Stop(takes=rng.choice((0.1, 0.5, 2.0)), ignores_sigterm=rng.random() < 0.2, code=rng.choice((0, 143))),
+            stop_timeout=rng.choice((None, 2.0, 5.0)),
+            restart=rng.choice(("no", "unless-stopped", "always", "on-failure")),
+        )
+        requires = tuple(rng.sample(lower, 1)) if lower and rng.random() < 0.2 else ()
+        written[name] = ServiceConfig(kill=rng.choice(("allow", "allow", "never")), requires=requires)
+        listed[rng.randrange(phases)].append(name)
+    base = sum(one.memory * one.replicas for one in services.values()) + 350 * MIB
+    top = rng.uniform(0.82, 1.05) * 4 * GIB - base
+    is_sudden = rng.random() < 0.5 if sudden is None else sudden
+    load = steady(top) if is_sudden else ramp_to(top, rng.choice((10 * MIB, 40 * MIB, 200 * MIB)))
+    host = Host(steps=(HostStep(at=10, memory=load), HostStep(at=TROUBLE_S, memory=ramp_to(0.0, 100 * MIB))))
+    protected = [rng.random() < 0.3 and number == 0 for number in range(phases)]
+    config = a_config(
+        *(Phase(tuple(members), protected=protected[number]) for number, members in enumerate(listed)), services=written
+    )
+    return Case(
+        Scenario(host=host, services=services),
+        config,
+        frozenset(name for number, members in enumerate(listed) for name in members if protected[number]),
+        frozenset(name for name, one in written.items() if one.kill == "never"),
+    )
+
+
+def calm(host: VirtualHost) -> None:
+    """Let it be calm for CALM_S, at most until nothing is owed. The pace is slower: little happens any more."""
+    host.interval_s = host.round_s = 10.0
+    for _ in range(CALM_S // 10):
+        if not host.tick().entries:
+            return
+
+
+def assert_all_is_back(host: VirtualHost) -> None:
+    """Nothing is owed, and nothing is down but what the kernel or the engine ended and no restart policy brings back."""
+    assert host.snapshots[-1].entries == ()
+    killed = {one.service.name for one in host.engine.oom_kills}
+    for name in host.down:
+        policy = host.scenario.services[name].restart
+        assert (name in killed and policy == "no") or (host.engine_restarts and policy in ("no", "on-failure")), name
+
+
+def assert_sound(case: Case, host: VirtualHost) -> None:
+    """What must hold after any run, judged by the calls that the engine got."""
+    stopped_by_us: set[str] = set()
+    by_tick: dict[int, dict[str, set[str]]] = {}
+    for call in host.engine.calls:
+        assert call.service is not None
+        kinds = by_tick.setdefault(call.tick, {"stop": set(), "start": set(), "quota": set()})
+        kinds[call.kind].add(call.service.name)
+        if call.kind == "stop":
+            assert call.service.name not in case.protected
+            assert call.kill or call.service.name in case.never_killed
+            assert call.kill != (call.service.name in case.never_killed)
+            stopped_by_us.add(call.container_id)
+        if call.kind == "start":
+            assert call.container_id in stopped_by_us, "guardian started what it had not stopped"
+    for tick, kinds in by_tick.items():
+        assert not kinds["stop"] & kinds["start"], f"stopped and started in tick {tick}"
+    for snapshot in host.snapshots:
+        acted = [(action.kind, action.service) for action in snapshot.decision.actions]
+        services = [service for kind, service in acted if kind is not ActionKind.HASTEN]
+        assert len(services) == len(set(services)), "one service twice in one decision"
+
+
+@given(cases())
+@settings(max_examples=120)
+def test_after_lasting_calm_every_shed_service_is_restored(case: Case) -> None:
+    """After lasting calm every service that guardian stopped runs again, and nothing is owed."""
+    host = VirtualHost(case.scenario, case.config)
+    host.run(TROUBLE_S + 30)
+    calm(host)
+    assert_all_is_back(host)
+    assert_sound(case, host)
+
+
+@given(cases(), st.integers(1, 160), st.integers(1, 160))
+@settings(max_examples=250)
+def test_a_crash_at_any_step_loses_no_obligation_and_starts_nothing_else(case: Case, first: int, second: int) -> None:
+    """Wherever guardian dies, twice, what it stopped is restored in the end, and it starts nothing else."""
+    host = VirtualHost(case.scenario, case.config)
+    host.run_through_crash(TROUBLE_S, first)
+    host.run_through_crash(TROUBLE_S, second)
+    calm(host)
+    assert_all_is_back(host)
+    assert_sound(case, host)
+
+
+def run_with_faults(case: Case, seed: int) -> VirtualHost:
+    """Five faults, one after the other, some with guardian's end; then the load goes away."""
+    host, rng = VirtualHost(case.scenario, case.config), random.Random(seed)
+    names = sorted(case.scenario.services)
+    for _ in range(5):
+        fault = rng.choice(("refuse_stops", "refuse_starts", "miss_stats", "down", "restart", "crash", "slow"))
+        name = rng.choice(names)
+        if fault in ("refuse_stops", "refuse_starts", "miss_stats"):
+            getattr(host.engine, fault)(name, True)
+        elif fault == "restart":
+            host.restart_engine(rng.choice((0.5, 5.0)))
+        elif fault == "down":
+            host.engine_down()
+        elif fault == "slow":
+            host.store.slow = True
+        else:
+            host.crash()
+        host.run(rng.choice((3, 10, 30)))
+        if fault in ("refuse_stops", "refuse_starts", "miss_stats"):
+            getattr(host.engine, fault)(name, False)
+        elif fault == "down":
+            host.engine_down(False)
+        host.store.slow = False
+    host.run(TROUBLE_S)
+    return host
+
+
+@given(cases(), st.integers(0, 2**32))
+@settings(max_examples=150)
+def test_whatever_fails_on_the_way_all_is_restored_in_the_end(case: Case, seed: int) -> None:
+    """Stops and starts that are refused, figures that are missing, an engine that is away or restarts: all ends well."""
+    host = run_with_faults(case, seed)
+    calm(host)
+    assert_all_is_back(host)
+    assert_sound(case, host)
+
+
+@given(cases(sudden=True))
+@settings(max_examples=120)
+def test_a_batch_that_suffices_is_never_followed_by_another(case: Case) -> None:
+    """A hard batch whose reliefs cover the deficit is the last one, as long as nothing else grows."""
+    host = VirtualHost(case.scenario, case.config)
+    host.run(TROUBLE_S - 5)
+    batches = [one.decision for one in host.snapshots if any(action.kind is ActionKind.SHED for action in one.decision.actions)]
+    for number, decision in enumerate(batches):
+        deficit = next(one for one in decision.deficits if one.signal.value == "memory")
+        relief = sum(action.relief_bytes or 0 for action in decision.actions if action.kind is ActionKind.SHED)
+        assert deficit.open > 0
+        if relief >= deficit.open and not any(outcome_failed(host, action.id) for action in decision.actions):
+            assert number == len(batches) - 1, "the batch sufficed, and another one followed"
+
+
+def outcome_failed(host: VirtualHost, action_id: str) -> bool:
+    rows = [row for row in host.store.rows if row.action_id == action_id]
+    return any(row.result not in (Result.DONE, "done") for row in rows)
+
+
+@given(cases())
+@settings(max_examples=80)
+def test_observe_mode_calls_nothing_and_repeats_nothing(case: Case) -> None:
+    """Observe mode makes no call that changes anything, and decides each shed once."""
+    host = VirtualHost(case.scenario, replace(case.config, mode=Mode.OBSERVE))
+    host.run(TROUBLE_S)
+    assert host.engine.calls == []
+    sheds = [action.service for action in host.actions if action.kind is ActionKind.SHED]
+    restores = [action.service for action in host.actions if action.kind is ActionKind.RESTORE]
+    for service in set(sheds):
+        assert sheds.count(service) <= restores.count(service) + 1
+
+
+def run_with_operator(case: Case, seed: int) -> tuple[VirtualHost, str, str]:
+    """Somebody stops one service by docker, and orders another down. Returned: the host, and these two; empty: refused."""
+    host, rng = VirtualHost(case.scenario, case.config), random.Random(seed)
+    names = sorted(case.scenario.services)
+    host.run(3)
+    by_docker, by_order = rng.choice(names), rng.choice(names)
+    host.engine.external_kill(by_docker)
+    host.run(20)
+    deaf = by_order in case.never_killed and case.scenario.services[by_order].stop.ignores_sigterm
+    if not host.order(OrderKind.SHED, by_order).ok or deaf:
+        by_order = ""
+    host.run(TROUBLE_S)
+    host.interval_s = host.round_s = 5.0
+    host.run(900)
+    return host, by_docker, by_order
+
+
+@given(cases(), st.integers(0, 2**32))
+@settings(max_examples=100)
+def test_what_an_operator_stopped_or_ordered_down_stays_down(case: Case, seed: int) -> None:
+    """What an operator stopped by docker, or shed by order, stays down, and the order is the reason; all else comes back."""
+    host, by_docker, by_order = run_with_operator(case, seed)
+    last = host.snapshots[-1]
+    assert not host.up(by_docker)
+    if by_order:
+        assert not host.up(by_order)
+        assert [one.reason for one in last.decision.held if one.service == key(by_order)] == ["operator"]
+    assert {entry.service.name for entry in last.entries} == ({by_order} if by_order else set())
+    assert_sound(case, host)
+
+
+def test_what_can_never_fit_is_held_and_holds_back_nobody_else() -> None:
+    """A service that can never fit again is held with that reason, and those of later phases come back."""
+    services = {
+        "huge": Service(memory=1500 * MIB),
+        "small": Service(memory=300 * MIB),
+        "core": Service(memory=500 * MIB, steps=(Step(at=10, memory=steady(1900 * MIB)),)),
+    }
+    config = a_config(Phase(("core",), protected=True), ("huge",), ("small",))
+    host = VirtualHost(Scenario(services=services), config)
+    host.run(300)
+    assert host.down == {"huge", "small"}
+    host.interval_s = host.round_s = 10.0
+    host.run(2400)
+    assert host.down == {"huge"}
+    assert [(one.service, one.reason) for one in host.snapshots[-1].decision.held] == [(key("huge"), "cannot_fit")]
+    assert [entry.state for entry in host.snapshots[-1].entries] == [EntryState.SHED]
