@@ -16,7 +16,7 @@ from guardian.expose.orders import OrderKind
 def shed(services: tuple[str, ...], client: Client, as_json: bool) -> None:
     """Stop services, as guardian itself would.
 
-    They stay down until `guardian restore`, also after a restart of guardian. Refused for services that are protected or pinned, and in
+    What requires them stops with them, first. They stay down until `guardian restore`, also after a restart of guardian. Refused for services that are protected or pinned, and in
     observe mode.
 
     A service is named by `service`, or by `project/service` where several projects have one of that name.

@@ -62,9 +62,9 @@ def decide(
 ) -> tuple[Decision, PolicyState]:
     """One tick's decision. `platform` is as last read; `assessment` was made of the same readings."""
     notes: list[str] = []
+    state = absorb(inputs, state, config, now_s, notes)
     if not inputs.observe and state.virtual:
         state = replace(state, virtual=())  # from here on it is real: none of these was stopped
-    state = absorb(inputs, state, config, now_s, notes)
     state = with_throttled(inputs, state, now_s)
     state = demand.remember(platform, state, now_s)
     state, settled = settle(assessment, platform, state, config, now_s, notes)
@@ -146,7 +146,7 @@ def _shed(
         hard = [plan for plan in plans if plan.hard and not plan.held]
         soft = [] if hard else [plan for plan in plans if not plan.hard and not plan.held]
         for service, who in orders:
-            batch.add((service,), None, hard=False, by=who)
+            batch.add((*platform.requirers.get(service, ()), service), None, hard=False, by=who)
         if hard:  # all of them are about memory, and one relief counts in each: what covers the largest covers all
             plan = max(hard, key=lambda one: one.deficit.open)
             for one in plan.picked:

@@ -431,6 +431,15 @@ def test_an_operators_shed_is_carried_out_at_any_level() -> None:
     assert world.state.soft_sheds_s == ()
 
 
+def test_an_operators_shed_takes_along_what_requires_the_service() -> None:
+    """An operator's shed stops what requires the service as well, and before it."""
+    config = a_config(("extra", "tail"), thresholds=AT_ONCE, services={"tail": ServiceConfig(requires=("extra",))})
+    world = World(config, memory=0.5).add("extra", 100).add("tail", 100)
+    first, second = world.tick(shed_orders=((key("extra"), "ada"),)).actions
+    assert (first.service, second.service) == (key("tail"), key("extra"))
+    assert second.after == (first.id,)
+
+
 def test_an_operators_restore_waits_for_nothing_but_hard_memory() -> None:
     """An operator's restore waits neither for room nor for its backoff, only for hard memory."""
     order = ((key("a"), "ada"),)
