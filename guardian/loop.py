@@ -203,8 +203,8 @@ class Loop:
         owed = frozenset(one.id for entry in self._ledger.open_entries for one in entry.containers)
         if self._platform is not None:
             for_config, listed, for_owed, known = self._platform
-            if for_config is config and listed.containers is inventory.containers and for_owed == owed:
-                return replace(known, usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
+            if for_config is config and listed.containers == inventory.containers and for_owed == owed:
+                return known.read_again(inventory)
         platform = resolve(config, inventory, self._containers.excluded, cpu_capacity(config, sample.host), owed)
         if self._platform is None or self._platform[3].problems != platform.problems:
             for problem in platform.problems:

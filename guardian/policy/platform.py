@@ -37,14 +37,15 @@ class Service:
     cpu_share_cores: float | None = None
     cpu_reservation_cores: float | None = None  # of one replica
 
-    @property
-    def up(self) -> tuple[Container, ...]:
-        return tuple(container for container in self.containers if container.state.up)
+    up: tuple[Container, ...] = field(init=False)
+    holding: tuple[Container, ...] = field(init=False)  # with processes: one that waits for its restart holds nothing
 
-    @property
-    def holding(self) -> tuple[Container, ...]:
-        """Those of them with processes: one that waits to be restarted by the engine has ended, and holds nothing."""
-        return tuple(container for container in self.up if container.state is not ContainerState.RESTARTING)
+    def __post_init__(self) -> None:
+        """Sort the containers once: every tick asks for these, of every service."""
+        up = tuple(container for container in self.containers if container.state.up)
+        object.__setattr__(self, "up", up)
+        holding = tuple(container for container in up if container.state is not ContainerState.RESTARTING)
+        object.__setattr__(self, "holding", holding)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ class Platform:
         """Dependents before what they depend on: a position for each service. Members of a cycle keep name order."""
         edges = {key: service.requires | service.depends_on for key, service in self.services.items()}
         return {key: position for position, key in enumerate(reversed(_topological(edges)))}
+
+    def read_again(self, inventory: Inventory) -> Platform:
+        """The same services with newer use; what was derived from them alone is kept."""
+        newer = replace(self, usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
+        newer.__dict__.update({name: self.__dict__[name] for name in ("requirers", "stop_order") if name in self.__dict__})
+        return newer
 
     def fresh(self, container: Container, now_s: float, rounds: float = 1.0) -> Usage | None:
         """The container's use if it was read at most `rounds` rounds ago (half a round and a second of slack), else None."""
@@ -146,8 +153,9 @@ def resolve(
         if container.service.name not in listed and label is not None:
             by_label[container.service] = min(label, by_label.get(container.service, label))
 
+    there = {key.name for key in grouped}
     for name in listed:  # in the file, without a container
-        if not any(key.name == name for key in grouped):
+        if name not in there:
             project = "" if name in config.containers or not config.projects else config.projects[0]
             grouped[ServiceKey(project, name)] = []
 

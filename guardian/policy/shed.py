@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -233,11 +234,14 @@ def choose(
                 passed.pop(key, None)
     if picked:
         lowest = min(one.service.phase for one in picked)
-        for one in sorted((one for one in picked if one.service.phase == lowest), key=picked.index, reverse=True):
-            rest = [other for other in picked if other is not one]
-            if rest and covered(rest, uses_of) >= need:
-                picked = rest
+        holders = Counter(key for one in picked for key in one.group)
+        for one in reversed([one for one in picked if one.service.phase == lowest]):
+            alone = sum(uses_of.get(key) or 0.0 for key in one.group if holders[key] == 1)
+            if total - alone >= need:
+                total -= alone
+                holders.subtract(one.group)
                 passed[one.service.key] = "not_needed"
+        picked = [one for one in picked if one.service.key not in passed]
     return tuple(picked), passed
 
 

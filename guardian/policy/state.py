@@ -85,6 +85,9 @@ class Memo:
     base_bytes: Mapping[Signal, float] = field(default_factory=dict)  # use of each signal just before it was last restored
 
 
+_NOTHING = Memo()
+
+
 @dataclass(frozen=True, slots=True)
 class Virtual:
     """A service that observe mode would have stopped."""
@@ -135,4 +138,4 @@ class PolicyState:
     demand_s: float | None = None  # when `demand` was last added to
 
     def memo(self, service: ServiceKey) -> Memo:
-        return self.memos.get(service, Memo())
+        return self.memos.get(service, _NOTHING)
