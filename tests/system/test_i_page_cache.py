@@ -84,6 +84,7 @@ def test_a_host_with_a_full_page_cache_is_ok(
     with_cache = (memory.total - memory.free) / memory.total
     assert with_cache - signal["value_ratio"] > 0.7 * CACHE_BYTES / memory.total
     assert signal["level"] == "ok"
+    assert [line["to"] for line in guardian.log_lines("level changed")] == ["ok"]
 
 
 def test_page_cache_is_neither_relief_nor_need(
