@@ -65,9 +65,12 @@ class HostSource(Protocol):
 
 
 class ContainerSource(Protocol):
-    """The newest inventory; never waits. `ready`: the engine answers and its list is complete."""
+    """The newest inventory, its use read anew where that is older than `max_age_s`; never waits.
 
-    def current(self) -> Inventory | None: ...
+    `ready`: the engine answers and its list is complete.
+    """
+
+    def current(self, max_age_s: float = 0.0) -> Inventory | None: ...
 
     @property
     def ready(self) -> bool: ...

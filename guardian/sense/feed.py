@@ -5,6 +5,7 @@ The engine is asked on a job of its own (`refresh`); the tick takes what there i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from guardian.clock import Clock
 from guardian.engine.protocol import Engine, RawStats
 from guardian.errors import EngineError
 from guardian.model import EngineInfo, Inventory, Usage
-from guardian.sense.cgroups import CgroupReader
+from guardian.sense.cgroups import CgroupReader, Readings
 from guardian.sense.containers import ContainerSensor
 from guardian.sense.selves import own_ids
 
@@ -51,6 +52,8 @@ class Feed:
         self._answered_wall_s: float | None = None
         self._listed: Inventory | None = None
         self._followed: Inventory | None = None
+        self._shown: Inventory | None = None
+        self._read_s = -math.inf  # when the files were
         self._means: dict[str, CpuMean] = {}
         self._gone: set[str] = set()  # ended since the list: what it says they use is history
         self._trusted: frozenset[str] = frozenset()
@@ -90,31 +93,29 @@ class Feed:
             self._engine.invalidate([container.id for container in self._listed.containers])
         self._want_list()
 
-    def current(self) -> Inventory | None:
-        """The newest list with the newest use. Reads cgroup files, and never waits for the engine."""
+    def current(self, max_age_s: float = 0.0) -> Inventory | None:
+        """The newest list with the newest use. Reads cgroup files, and never waits for the engine.
+
+        They are read anew when the newest reading is older than `max_age_s` (0: always) or the list is another. Where
+        nothing was read and the list is the same, so is the object: what was made of it still holds.
+        """
         inventory = self._listed
         if inventory is None or self._cgroups is None:
             return inventory
-        if inventory is not self._followed:
+        same_list = inventory is self._followed
+        if not same_list:
             self._follow(self._cgroups, inventory)
+        elif self._clock.monotonic() - self._read_s < max_age_s:
+            return self._shown
         readings = self._cgroups.read()
-        usage = dict(inventory.usage)
-        for id_, stats in readings.stats.items():
-            mean = self._means.setdefault(id_, CpuMean())
-            usage[id_] = Usage(
-                at_s=stats.at_s,
-                working_set_bytes=stats.working_set_bytes,
-                footprint_bytes=stats.footprint_bytes,
-                cpu_cores=mean.add(stats.at_s, stats.cpu_total_s),
-                oom_kills=stats.oom_kills,
-                pids=stats.pids,
-            )
+        self._read_s = readings.at_s
         self._gone |= readings.gone
-        for id_ in self._gone:
-            usage.pop(id_, None)
         if readings.gone:
             self._want_list()
-        return replace(inventory, usage=usage)
+        if not readings.stats and not readings.gone and same_list:
+            return self._shown
+        self._shown = self._with_use(inventory, readings)
+        return self._shown
 
     @property
     def ready(self) -> bool:
@@ -128,6 +129,23 @@ class Feed:
     @property
     def excluded(self) -> frozenset[str]:
         return self._excluded
+
+    def _with_use(self, inventory: Inventory, readings: Readings) -> Inventory:
+        """`inventory` with what the files say, and without what has gone since."""
+        usage = dict(inventory.usage)
+        for id_, stats in readings.stats.items():
+            mean = self._means.setdefault(id_, CpuMean())
+            usage[id_] = Usage(
+                at_s=stats.at_s,
+                working_set_bytes=stats.working_set_bytes,
+                footprint_bytes=stats.footprint_bytes,
+                cpu_cores=mean.add(stats.at_s, stats.cpu_total_s),
+                oom_kills=stats.oom_kills,
+                pids=stats.pids,
+            )
+        for id_ in self._gone:
+            usage.pop(id_, None)
+        return replace(inventory, usage=usage)
 
     def _follow(self, cgroups: CgroupReader, inventory: Inventory) -> None:
         """Open the files of what is new, and compare each container once with what the engine says of it."""

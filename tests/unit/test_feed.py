@@ -341,6 +341,46 @@ def test_what_has_gone_and_is_listed_again_is_known_again() -> None:
     assert stage.footprint(WEB) == 100 * MIB
 
 
+def test_files_that_were_read_lately_are_not_read_again() -> None:
+    """A reading that is not older than asked for is shown again, as the same object; an older one is replaced."""
+    stage = Stage(cgroups=True)
+    stage.files.footprints = {WEB: 100 * MIB}
+    shown = stage.round()
+    stage.files.footprints[WEB] = 150 * MIB
+    stage.clock.advance(0.9)
+    assert stage.feed.current(max_age_s=1.0) is shown
+    stage.clock.advance(0.1)
+    newer = stage.feed.current(max_age_s=1.0)
+    assert newer is not None
+    assert newer.usage[WEB].footprint_bytes == 150 * MIB
+    assert newer.containers is shown.containers
+
+
+def test_another_list_is_shown_at_once_with_its_use() -> None:
+    """A new list does not wait for the reading to grow old, and what it has more is read at once."""
+    stage = Stage(cgroups=True)
+    stage.files.footprints = {WEB: 100 * MIB}
+    stage.round()
+    stage.files.footprints[API] = 200 * MIB
+    stage.engine.listed = (container(WEB, "web"), container(API, "other"))
+    stage.clock.advance(0.1)
+    stage.feed.refresh(5.0)
+    shown = stage.feed.current(max_age_s=60.0)
+    assert shown is not None
+    assert shown.containers == stage.engine.listed
+    assert {id_: usage.at_s for id_, usage in shown.usage.items()} == dict.fromkeys((WEB, API), stage.clock.monotonic())
+
+
+@pytest.mark.parametrize("cgroups", [True, False], ids=["none is readable", "not looked for"])
+def test_without_files_the_same_list_is_the_same_object(cgroups: bool) -> None:
+    """Where no file is read, what is shown is one object until the next list."""
+    stage = Stage(cgroups=cgroups)
+    shown = stage.round()
+    stage.clock.advance(1.0)
+    assert stage.current() is shown
+    assert stage.round() is not shown
+
+
 # --- CPU ------------------------------------------------------------------------------------------------------------
 
 
