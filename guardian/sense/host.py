@@ -1,7 +1,7 @@
-"""The host's memory, swap, CPU, disk and pressure. One reading takes well under a millisecond and never raises.
+"""The host's memory, swap, CPU, disk and pressure. One reading takes a small part of a millisecond and never raises.
 
-Memory, swap and CPU come from `/proc` by psutil, which shows the host even to a process in a container: a limit on
-guardian's own cgroup does not change what the host has. What cannot be read is None, each part by itself.
+Memory, swap and CPU come from `/proc`, which shows the host even to a process in a container: a limit on guardian's own
+cgroup does not change what the host has. What cannot be read is None, each part by itself.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import psutil
 
 from guardian.clock import Clock
 from guardian.model import HostReading
+from guardian.sense.proc import CpuTicks, ProcFile, cpu_ticks, memory_bytes, pressure, swap_bytes
 
 CPU_WINDOW_S = 10.0
 _CPU_WINDOW_TOLERANCE_S = 0.5  # ticks jitter: the window is complete a little before its full length
+CORES_INTERVAL_S = 10.0
 DISK_INTERVAL_S = 10.0
 DISK_STALE_S = 60.0
 
 DiskPath = Callable[[], str | None] | str | None
+
+_Pair = tuple[int | None, int | None]
+_UNKNOWN: _Pair = (None, None)
+_FIRST_LINE = 512  # bytes of /proc/stat; it is a quarter of that
 
 
 class HostSensor:
@@ -36,25 +42,28 @@ class HostSensor:
     def __init__(self, clock: Clock, disk_path: DiskPath, proc_root: str = "/proc") -> None:
         psutil.PROCFS_PATH = proc_root
         self._clock = clock
-        self._pressure = Path(proc_root) / "pressure"
+        self._meminfo = ProcFile(f"{proc_root}/meminfo")
+        self._stat = ProcFile(f"{proc_root}/stat")
+        self._pressure = tuple(ProcFile(f"{proc_root}/pressure/{name}") for name in ("cpu", "memory", "io"))
+        self._cores = 1
+        self._cores_s: float | None = None  # when they were counted
         self._cpu = CpuWindow()
         self._disk = DiskReader(clock, disk_path)
 
     def read(self) -> HostReading:
         """The host now: bytes, ratios and cores. Never raises, and never waits for a disk."""
         at_s = self._clock.monotonic()
-        memory_total, memory_available = _memory()
-        swap_total, swap_used = _swap()
+        (memory_total, memory_available), (swap_total, swap_used) = self._memory_and_swap()
         disk = self._disk.newest()
-        cpu, memory, io = (read_pressure(self._pressure / name) for name in ("cpu", "memory", "io"))
+        cpu, memory, io = (read_pressure(file) for file in self._pressure)
         return HostReading(
             at_s=at_s,
-            cores=psutil.cpu_count() or 1,
+            cores=self._count_cores(at_s),
             memory_total_bytes=memory_total,
             memory_available_bytes=memory_available,
             swap_total_bytes=swap_total,
             swap_used_bytes=swap_used,
-            cpu_ratio=self._cpu.add(at_s, _cpu_ticks()),
+            cpu_ratio=self._cpu.add(at_s, self._cpu_ticks()),
             cpu_some_avg10_ratio=cpu.some,
             memory_some_avg10_ratio=memory.some,
             memory_full_avg10_ratio=memory.full,
@@ -65,50 +74,38 @@ class HostSensor:
             disk_available_bytes=disk.available_bytes if disk else None,
         )
 
+    def _memory_and_swap(self) -> tuple[_Pair, _Pair]:
+        """(total, available) and (total, used) bytes. What the file does not plainly say, psutil may know how to work out."""
+        try:
+            meminfo = self._meminfo.read()
+        except OSError:
+            return _UNKNOWN, _UNKNOWN
+        memory = memory_bytes(meminfo) or _by_psutil(psutil.virtual_memory, "available")
+        swap = swap_bytes(meminfo) or _by_psutil(psutil.swap_memory, "used")
+        return memory if memory[0] else _UNKNOWN, swap if swap[0] else _UNKNOWN  # no swap: there is nothing to know
 
-def _memory() -> tuple[int | None, int | None]:
-    """Total and available bytes."""
+    def _cpu_ticks(self) -> CpuTicks | None:
+        try:
+            return cpu_ticks(self._stat.read(_FIRST_LINE))
+        except OSError:
+            return None
+
+    def _count_cores(self, at_s: float) -> int:
+        """Cores come and go with a virtual machine's size, if ever."""
+        if self._cores_s is None or at_s - self._cores_s >= CORES_INTERVAL_S:
+            self._cores, self._cores_s = psutil.cpu_count() or 1, at_s
+        return self._cores
+
+
+def _by_psutil(read: Callable[[], Any], field: str) -> _Pair:
     try:
-        memory = psutil.virtual_memory()
+        found = read()
+        return found.total, getattr(found, field)
     except Exception:  # psutil raises OSError, KeyError, ValueError … for what it cannot read: all of them mean unknown
-        return None, None
-    return (memory.total, memory.available) if memory.total > 0 else (None, None)
-
-
-def _swap() -> tuple[int | None, int | None]:
-    """Total and used bytes; unknown on a host without swap."""
-    try:
-        swap = psutil.swap_memory()
-    except Exception:  # likewise
-        return None, None
-    return (swap.total, swap.used) if swap.total > 0 else (None, None)
+        return _UNKNOWN
 
 
 # --- CPU ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CpuTicks:
-    """Seconds of CPU time since boot, over all cores: spent working, and in all."""
-
-    busy_s: float
-    total_s: float
-
-
-def _cpu_ticks() -> CpuTicks | None:
-    """Guest time is part of `user` and `nice` already (proc_stat(5)), so it is not added again.
-
-    Steal is no work of this host, so it is not busy, but it stays in the total: the ratio then is cores in use by cores
-    of the host, the same scale on which reliefs are counted. Without it, a host whose neighbours take four fifths would
-    read as full while its own services use next to nothing, and stopping all of them would not bring the ratio down.
-    """
-    try:
-        times = psutil.cpu_times()
-    except Exception:  # likewise
-        return None
-    part = {name: getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "idle", "iowait", "steal")}
-    busy_s = part["user"] + part["nice"] + part["system"] + part["irq"] + part["softirq"]
-    return CpuTicks(busy_s, busy_s + part["idle"] + part["iowait"] + part["steal"])
 
 
 class CpuWindow:
@@ -153,36 +150,16 @@ class Pressure:
     full: float | None = None
 
 
-def read_pressure(file: Path) -> Pressure:
+def read_pressure(file: ProcFile) -> Pressure:
     """Read one of `/proc/pressure/*`.
 
     A kernel without PSI has no such file; one that was booted with `psi=0` has it and refuses to open it with EOPNOTSUPP.
     """
     try:
-        text = file.read_text("ascii", "replace")
+        some, full = pressure(file.read())
     except OSError as error:
         return Pressure(present=error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP))
-    some = full = None
-    for line in text.splitlines():
-        kind, _, rest = line.partition(" ")
-        if kind == "some":
-            some = _avg10(rest)
-        elif kind == "full":
-            full = _avg10(rest)
     return Pressure(True, some, full)
-
-
-def _avg10(fields: str) -> float | None:
-    """`avg10=12.50 avg60=… ` -> 0.125."""
-    for field in fields.split():
-        name, _, value = field.partition("=")
-        if name == "avg10":
-            try:
-                percent = float(value)
-            except ValueError:
-                return None
-            return percent / 100 if 0 <= percent <= 100 else None
-    return None
 
 
 # --- disk -----------------------------------------------------------------------------------------------------------

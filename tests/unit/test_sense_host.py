@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ import psutil
 import pytest
 
 from guardian.clock import VirtualClock
-from guardian.sense.host import CpuTicks, CpuWindow, DiskReader, HostSensor, read_pressure
+from guardian.sense.host import CpuWindow, DiskReader, HostSensor, read_pressure
+from guardian.sense.proc import CpuTicks, ProcFile
 
 MEMINFO = """\
 MemTotal:        4028412 kB
@@ -101,6 +103,73 @@ def test_unreadable_memory_is_unknown_and_the_rest_is_read(proc: Path, content: 
     assert reading.cpu_some_avg10_ratio == pytest.approx(0.2345)
 
 
+@pytest.mark.parametrize(
+    ("line", "available_kib"),
+    [("", 1094684), ("MemAvailable: 0 kB\n", 1094684), ("MemAvailable: 9999999 kB\n", 182340)],
+    ids=["a kernel without it", "zero", "more than there is"],
+)
+def test_available_memory_that_is_not_to_be_believed_is_estimated(proc: Path, line: str, available_kib: int) -> None:
+    """Where MemAvailable is missing, zero or above the total, available memory is what psutil makes of the rest."""
+    (proc / "meminfo").write_text(MEMINFO.replace("MemAvailable:    1034240 kB\n", line))
+    assert sensor(proc).read().memory_available_bytes == available_kib * 1024
+
+
+def test_each_reading_shows_the_files_as_they_are_then_without_opening_them_again(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reading shows the files as they are by then, and opens none of them again."""
+    host = sensor(proc)
+    host.read()
+    (proc / "meminfo").write_text(MEMINFO.replace("1034240", "1000000"))
+    (proc / "pressure" / "memory").write_text(MEMORY_PRESSURE.replace("6.50", "7.50"))
+    opened: list[object] = []
+    monkeypatch.setattr(os, "open", lambda *arguments: opened.append(arguments))
+    reading = host.read()
+    assert reading.memory_available_bytes == 1000000 * 1024
+    assert reading.memory_full_avg10_ratio == pytest.approx(0.075)
+    assert opened == []
+
+
+def test_a_file_that_can_no_longer_be_read_is_opened_anew(tmp_path: Path) -> None:
+    """A file whose descriptor has gone bad, as one of a file system that was mounted anew, is opened anew."""
+    path = tmp_path / "meminfo"
+    path.write_text("before")
+    file = ProcFile(str(path))
+    assert file.read() == b"before"
+    with open(os.devnull, "wb") as unreadable:
+        os.dup2(unreadable.fileno(), file._descriptor or -1)
+    path.unlink()
+    path.write_text("after")
+    assert file.read() == b"after"
+    file.close()
+
+
+def test_a_file_that_is_away_is_unknown_until_it_is_back(proc: Path, tmp_path: Path) -> None:
+    """A file that is not there is unknown, and is read again once it is back."""
+    (proc / "stat").rename(tmp_path / "away")
+    clock = VirtualClock()
+    host = sensor(proc, clock)
+    assert host.read().cpu_ratio is None
+    (tmp_path / "away").rename(proc / "stat")
+    host.read()
+    clock.advance(10)
+    (proc / "stat").write_text(stat(user=600, idle=1400))
+    assert host.read().cpu_ratio == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("text", ["", "cpu\n", "cpu  1 2 3\n", "cpu  1 2 3 four\n", "intr 1 2 3 4 5\n"])
+def test_cpu_counters_that_are_not_understood_are_unknown(proc: Path, text: str) -> None:
+    """CPU counters that are not understood are unknown, and the rest is read."""
+    clock = VirtualClock()
+    host = sensor(proc, clock)
+    host.read()
+    (proc / "stat").write_text(text)
+    clock.advance(10)
+    reading = host.read()
+    assert reading.cpu_ratio is None
+    assert reading.memory_total_bytes == 4028412 * 1024
+
+
 def test_an_empty_proc_gives_a_reading_without_figures(proc: Path, tmp_path: Path) -> None:
     """An empty /proc gives a reading without figures, and no error."""
     empty = tmp_path / "empty"
@@ -118,7 +187,7 @@ def test_an_empty_proc_gives_a_reading_without_figures(proc: Path, tmp_path: Pat
 def test_garbage_in_a_pressure_file_is_unknown(tmp_path: Path, text: str) -> None:
     """Garbage in a pressure file is unknown, though PSI is there."""
     (tmp_path / "cpu").write_text(text)
-    pressure = read_pressure(tmp_path / "cpu")
+    pressure = read_pressure(ProcFile(str(tmp_path / "cpu")))
     assert pressure.present
     assert (pressure.some, pressure.full) == (None, None)
 
@@ -126,7 +195,7 @@ def test_garbage_in_a_pressure_file_is_unknown(tmp_path: Path, text: str) -> Non
 def test_a_pressure_file_of_an_older_kernel_has_no_full_line_for_cpu(tmp_path: Path) -> None:
     """A pressure file without a `full` line leaves only that unknown."""
     (tmp_path / "cpu").write_text(CPU_PRESSURE.splitlines()[0])
-    pressure = read_pressure(tmp_path / "cpu")
+    pressure = read_pressure(ProcFile(str(tmp_path / "cpu")))
     assert (pressure.some, pressure.full) == (pytest.approx(0.2345), None)
 
 
@@ -136,11 +205,11 @@ def test_a_pressure_file_of_an_older_kernel_has_no_full_line_for_cpu(tmp_path: P
 def test_a_kernel_that_refuses_psi_counts_as_without(monkeypatch: pytest.MonkeyPatch, code: int, present: bool) -> None:
     """A kernel that was booted without PSI counts as without; a file that guardian may not read does not."""
 
-    def refuse(*_: object) -> str:
+    def refuse(*_: object) -> int:
         raise OSError(code, "refused")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
-    pressure = read_pressure(Path("/proc/pressure/cpu"))
+    monkeypatch.setattr(os, "open", refuse)
+    pressure = read_pressure(ProcFile("/proc/pressure/cpu"))
     assert (pressure.present, pressure.some) == (present, None)
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from guardian.engine.simulated.engine import SimulatedEngine
 from guardian.model import HostReading
-from guardian.sense.host import CpuTicks, CpuWindow
+from guardian.sense.host import CpuWindow
+from guardian.sense.proc import CpuTicks
 
 
 class SimulatedHost:
