@@ -43,7 +43,7 @@ from guardian.policy.decide import decide
 from guardian.policy.inputs import Inputs
 from guardian.policy.platform import EMPTY, Platform, resolve
 from guardian.policy.restore import OWN_REASONS
-from guardian.policy.state import Memo, PolicyState
+from guardian.policy.state import PolicyState
 from guardian.telemetry import Telemetry
 
 SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the last tick: the host slept
@@ -54,6 +54,11 @@ _STARTS = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)
 def _held_as(held: Held) -> tuple[ActionKind, str, ServiceKey | None]:
     """What makes one hold the same as another: the service only where the reason is its own, not the host's."""
     return held.action, held.reason, held.service if held.reason in OWN_REASONS else None
+
+
+def _is_real(action: Action, mode: Mode) -> bool:
+    """Whether it leaves this process: in observe mode only a start that somebody ordered does."""
+    return mode is Mode.ENFORCE or (action.kind in _STARTS and bool(action.by))
 
 
 def _replace(new: Controls, _: Controls) -> Controls:
@@ -205,9 +210,12 @@ class Loop:
             return EMPTY
         owed = frozenset(one.id for entry in self._ledger.open_entries for one in entry.containers)
         if self._platform is not None:
-            for_config, listed, for_owed, known = self._platform
-            if for_config is config and listed.containers == inventory.containers and for_owed == owed:
-                return known.read_again(inventory)
+            for_config, newest, for_owed, platform = self._platform
+            if for_config is config and newest.containers == inventory.containers and for_owed == owed:
+                if newest is not inventory:
+                    platform = platform.read_again(inventory)
+                    self._platform = (config, inventory, owed, platform)
+                return platform
         platform = resolve(config, inventory, self._containers.excluded, cpu_capacity(config, sample.host), owed)
         if self._platform is None or self._platform[3].problems != platform.problems:
             for problem in platform.problems:
@@ -331,7 +339,9 @@ class Loop:
             for outcome in self._starting.values():  # its entry was closed meanwhile
                 self._book(outcome)
             self._starting.clear()
-        changed = [key for key, memo in after.memos.items() if self._state.memos.get(key, Memo()) is not memo]
+        if after.memos is self._state.memos:
+            return
+        changed = [key for key, memo in after.memos.items() if self._state.memos.get(key) is not memo]
         if changed:
             now_s, now_wall_s = self._clock.monotonic(), self._clock.wall()
             self._ledger.remember(memory.to_ledger(key, after.memos[key], now_s, now_wall_s) for key in changed)
@@ -342,9 +352,9 @@ class Loop:
             return
         self._rows.note(decision, assessment)
         journal.decided(decision, assessment, mode)
-        real = [action for action in decision.actions if mode is Mode.ENFORCE or (action.kind in _STARTS and action.by)]
+        real = [action for action in decision.actions if _is_real(action, mode)]
         # A hastened stop has its outcome from the stop itself, so it has none of its own.
-        rest = [action for action in decision.actions if action not in real and action.kind is not ActionKind.HASTEN]
+        rest = [one for one in decision.actions if not _is_real(one, mode) and one.kind is not ActionKind.HASTEN]
         self._pretended = [self._without_a_call(action, Result.OBSERVED) for action in rest]
         try:
             self._ledger.intend(real, platform.containers, any(action.hard for action in real))

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from guardian.config.schema import Config, SupportThresholds, Thresholds
-from guardian.ledger.entries import Entry, EntryState
+from guardian.ledger.entries import Entry
 from guardian.model import (
     ActionKind,
     Assessment,
-    Health,
     HostReading,
     Level,
     ServiceKey,
-    ServiceState,
-    ServiceStatus,
     Signal,
     SignalStatus,
 )
-from guardian.policy.budgets import phase_uses
 from guardian.policy.levels import count_support, fill_rate, keep_newest, step, without_runs
-from guardian.policy.platform import Platform, Service
+from guardian.policy.platform import Platform
 from guardian.policy.state import PolicyState, SignalState
+from guardian.policy.tally import Basis, Sum, Tally, tally
 
 SHEDDING = (Signal.MEMORY, Signal.PLATFORM_MEMORY, Signal.CPU, Signal.PLATFORM_CPU)
 MEMORY_SIGNALS = (Signal.MEMORY, Signal.PLATFORM_MEMORY)
@@ -62,7 +58,9 @@ def assess(
     dt_s = 0.0 if state.tick_s is None else min(max(0.0, now_s - state.tick_s), MAX_LATE_TICKS * interval_s)
     signals = {signal: without_runs(one) for signal, one in state.signals.items()} if suspended else dict(state.signals)
     memory_readings = () if suspended else state.memory_readings
-    readings = _readings(host, platform, config, now_s)
+    quarantined = frozenset([entry.service for entry in entries if state.memo(entry.service).quarantined])
+    tallied = tally(state.tally, Basis(platform, config, entries, pins, quarantined, cpu_capacity(config, host)), now_s)
+    readings = _readings(host, platform, tallied, config, now_s)
     memory = readings[Signal.MEMORY]
     if memory.value is not None and memory.capacity is not None and memory.at_s is not None:
         memory_readings = keep_newest(memory_readings, memory.at_s, memory.value * memory.capacity)
@@ -109,14 +107,13 @@ def assess(
         )
 
     level = host_level(signals)
-    services = service_statuses(platform, entries, state, pins, now_s)
     disk = signals.get(Signal.DISK)
     assessment = Assessment(
         at_s=now_s,
         level=level,
         signals=tuple(statuses),
-        services=services,
-        phases=phase_uses(config, services, cpu_capacity(config, host), known=platform.read_s is not None),
+        services=tallied.services,
+        phases=tallied.phases,
         fill_bytes_per_s=rate,
         full_in_s=full_in,
         unmanaged=platform.unmanaged,
@@ -130,6 +127,7 @@ def assess(
         memory_readings=memory_readings,
         level=level,
         level_since_s=now_s if level is not state.level else state.level_since_s,
+        tally=tallied,
     )
 
 
@@ -148,7 +146,9 @@ def cpu_capacity(config: Config, host: HostReading | None) -> float | None:
     return None if host is None else float(host.cores)
 
 
-def _readings(host: HostReading | None, platform: Platform, config: Config, now_s: float) -> dict[Signal, Reading]:
+def _readings(
+    host: HostReading | None, platform: Platform, tallied: Tally, config: Config, now_s: float
+) -> dict[Signal, Reading]:
     unknown = Reading(None, None)
     readings: dict[Signal, Reading] = dict.fromkeys(
         (Signal.MEMORY, Signal.CPU, Signal.SWAP, Signal.MEMORY_PRESSURE, Signal.DISK), unknown
@@ -166,9 +166,10 @@ def _readings(host: HostReading | None, platform: Platform, config: Config, now_
         disk = _used_ratio(host.disk_total_bytes, host.disk_available_bytes)
         readings[Signal.DISK] = Reading(disk, disk, host.disk_total_bytes, host.at_s)
     if config.host.memory is not None:
-        readings[Signal.PLATFORM_MEMORY] = _platform_memory(platform, float(config.host.memory), now_s)
+        readings[Signal.PLATFORM_MEMORY] = _platform_memory(float(config.host.memory), tallied.memory)
     if config.host.cpu is not None:
-        readings[Signal.PLATFORM_CPU] = _platform_cpu(platform, config.host.cpu, config.shedding.startup_grace, now_s)
+        grace_s = config.shedding.startup_grace
+        readings[Signal.PLATFORM_CPU] = _platform_cpu(config.host.cpu, tallied.cores, platform, grace_s, now_s)
     return readings
 
 
@@ -182,6 +183,8 @@ def _young_cores(platform: Platform, grace_s: float, now_s: float) -> float | No
     """CPU of managed containers younger than `grace_s`; None where that of one is unknown. No inventory: nobody is known."""
     if platform.read_s is None:
         return None
+    if now_s - platform.newest_start_s >= grace_s:
+        return 0.0
     total = 0.0
     for service in platform.services.values():
         for container in service.holding:
@@ -202,40 +205,22 @@ def _less_young(ratio: float | None, capacity: float, platform: Platform, grace_
     return None if young is None else max(0.0, ratio - young / capacity)
 
 
-def _platform_sum(platform: Platform, now_s: float, field: str) -> tuple[float | None, float, float | None]:
-    """(sum or None when any is unknown for over two rounds, sum of what is known, the oldest reading's time)."""
-    if platform.read_s is None:
-        return None, 0.0, None
-    known, complete = 0.0, True
-    oldest: float | None = None
-    for service in platform.services.values():
-        for container in service.holding:
-            usage = platform.fresh(container, now_s, rounds=2)
-            value = None if usage is None else getattr(usage, field)
-            if usage is None or value is None:
-                complete = False
-            else:
-                known += value
-                oldest = usage.at_s if oldest is None else min(oldest, usage.at_s)
-    return (known if complete else None), known, platform.read_s if oldest is None else oldest
-
-
-def _platform_memory(platform: Platform, capacity: float, now_s: float) -> Reading:
-    total, known, at_s = _platform_sum(platform, now_s, "footprint_bytes")
-    if at_s is None:
+def _platform_memory(capacity: float, sum_: Sum | None) -> Reading:
+    """Footprints of all managed containers over `capacity`."""
+    if sum_ is None:
         return Reading(None, None, capacity)
-    return Reading(None if total is None else total / capacity, known / capacity, capacity, at_s)
+    return Reading(None if sum_.total is None else sum_.total / capacity, sum_.known / capacity, capacity, sum_.at_s)
 
 
-def _platform_cpu(platform: Platform, capacity: float, grace_s: float, now_s: float) -> Reading:
-    total, known, at_s = _platform_sum(platform, now_s, "cpu_cores")
-    if at_s is None:
+def _platform_cpu(capacity: float, sum_: Sum | None, platform: Platform, grace_s: float, now_s: float) -> Reading:
+    """Likewise their cores; those of young containers do not raise the level."""
+    if sum_ is None:
         return Reading(None, None, capacity)
     return Reading(
-        None if total is None else total / capacity,
-        _less_young(known / capacity, capacity, platform, grace_s, now_s),
+        None if sum_.total is None else sum_.total / capacity,
+        _less_young(sum_.known / capacity, capacity, platform, grace_s, now_s),
         capacity,
-        at_s,
+        sum_.at_s,
     )
 
 
@@ -257,59 +242,3 @@ def _was_admitted(memory: Reading, soft: float, state: PolicyState, now_s: float
         for key, memo in state.memos.items()
         if key in starting or (memo.probation_until_s is not None and now_s < memo.probation_until_s)
     )
-
-
-def service_statuses(
-    platform: Platform, entries: tuple[Entry, ...], state: PolicyState, pins: frozenset[ServiceKey], now_s: float
-) -> tuple[ServiceStatus, ...]:
-    """Every managed service as people see it."""
-    shed = {
-        entry.service: entry for entry in entries if entry.state in (EntryState.SENT, EntryState.SHED, EntryState.RESTORING)
-    }
-    return tuple(
-        _status(service, shed.get(key), state.memo(key).quarantined, key in pins, platform, now_s)
-        for key, service in platform.services.items()
-    )
-
-
-def _status(
-    service: Service, entry: Entry | None, quarantined: bool, pinned: bool, platform: Platform, now_s: float
-) -> ServiceStatus:
-    up = service.up
-    usages = [platform.fresh(container, now_s, rounds=2) for container in service.holding]
-    health = {container.health for container in up}
-    unhealthy = Health.UNHEALTHY in health
-    healthy = False if unhealthy else (True if health == {Health.HEALTHY} else None)
-    if up:
-        state = ServiceState.UNHEALTHY if unhealthy else ServiceState.RUNNING
-    elif entry is not None:
-        state = ServiceState.QUARANTINED if quarantined else ServiceState.SHED
-    else:
-        state = ServiceState.STOPPED if service.containers else ServiceState.MISSING
-    working_sets = [None if usage is None else usage.working_set_bytes for usage in usages]
-    cores = [None if usage is None else usage.cpu_cores for usage in usages]
-    kills = [usage.oom_kills for usage in usages if usage is not None and usage.oom_kills is not None]
-    return ServiceStatus(
-        key=service.key,
-        phase=service.phase,
-        state=state,
-        containers=tuple(container.name for container in service.containers),
-        running=len(up),
-        protected=service.protected,
-        protect=service.protect,
-        pinned=pinned,
-        enforced=service.enforced,
-        healthy=healthy,
-        working_set_bytes=_total(working_sets),
-        footprint_bytes=platform.footprint(service, now_s, rounds=2) if up else None,
-        cpu_cores=_total(cores),
-        memory_limit_bytes=service.memory_limit_bytes,
-        restarts=sum(container.restarts for container in service.containers),
-        oom_kills=sum(kills) if kills else None,
-        shed_wall_s=None if entry is None or up else (entry.settled_wall_s or entry.sent_wall_s or entry.decided_wall_s),
-    )
-
-
-def _total(values: list[Any]) -> Any:
-    """The sum of what is known of all; None where one is unknown or there are none."""
-    return sum(values) if values and None not in values else None

@@ -24,8 +24,11 @@ def phase_uses(
     memory: int | None = 0 if known else None
     cores: float | None = 0.0 if known else None
     storage: int | None = 0 if storage_bytes else None
+    by_phase: dict[int, list[ServiceStatus]] = {}
+    for status in services:
+        by_phase.setdefault(status.phase, []).append(status)
     for phase in sorted(config.phases, key=lambda phase: phase.phase):
-        members = [status for status in services if status.phase == phase.phase]
+        members = by_phase.get(phase.phase, [])
         for status in members:
             if status.running:
                 memory = None if memory is None or status.working_set_bytes is None else memory + status.working_set_bytes

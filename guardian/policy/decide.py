@@ -81,10 +81,11 @@ def decide(
         fallen=fallen,
         ineffective=tuple(signal for signal in SHEDDING if _breaker_open(state, signal, now_s)),
     )
-    decision, state = _shed(decision, deficits, assessment, host, platform, inputs, state, config, now_s)
-    if not decision.actions:
+    if deficits or inputs.shed_orders or state.exhausted_since_s is not None:
+        decision, state = _shed(decision, deficits, assessment, host, platform, inputs, state, config, now_s)
+    if not decision.actions and (inputs.entries or state.virtual or state.throttled or state.ordered):
         decision, state = _restore(decision, assessment, platform, inputs, state, config, now_s)
-    return replace(decision, notes=(*notes, *decision.notes)), state
+    return replace(decision, notes=tuple(notes)) if notes else decision, state
 
 
 def _holds(assessment: Assessment, inputs: Inputs) -> tuple[str, ...]:
@@ -178,12 +179,12 @@ def without_owed(platform: Platform, entries: tuple[Entry, ...]) -> Platform:
         if entry.state is EntryState.SHED and entry.means is not Means.THROTTLE and entry.returned_wall_s is None
         for one in entry.owed
     }
-    services = {
-        key: replace(service, containers=tuple(one for one in service.containers if one.id not in down))
+    changed = {
+        key: tuple(one for one in service.containers if one.id not in down)
         for key, service in platform.services.items()
         if down and any(one.id in down and one.state.up for one in service.containers)
     }
-    return replace(platform, services={**platform.services, **services}) if services else platform
+    return platform.with_containers(changed) if changed else platform
 
 
 def _why_none(plans: list[shed.Plan], inputs: Inputs) -> tuple[Held, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from guardian.model import ServiceKey
 from guardian.policy.platform import Platform, Service
 from guardian.policy.state import Memo, PolicyState
 
@@ -18,7 +19,7 @@ def remember(platform: Platform, state: PolicyState, now_s: float) -> PolicyStat
     if state.demand_s is not None and now_s - state.demand_s < EVERY_S:
         return state
     demand = dict(state.demand)
-    memos = dict(state.memos)
+    noted: dict[ServiceKey, Memo] = {}
     for key, service in platform.services.items():
         if not service.up:
             continue
@@ -27,10 +28,10 @@ def remember(platform: Platform, state: PolicyState, now_s: float) -> PolicyStat
             demand[key] = (*demand.get(key, ())[-(KEPT - 1) :], (footprint, cores))
         early = _early(service, state.memo(key), footprint, cores, now_s)
         if early is not None:
-            memos[key] = early
+            noted[key] = early
     for gone in demand.keys() - platform.services.keys():
         del demand[gone]
-    return replace(state, demand=demand, memos=memos, demand_s=now_s)
+    return replace(state, demand=demand, memos={**state.memos, **noted} if noted else state.memos, demand_s=now_s)
 
 
 def _early(service: Service, memo: Memo, footprint: int | None, cores: float | None, now_s: float) -> Memo | None:

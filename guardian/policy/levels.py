@@ -63,14 +63,15 @@ def step(
         level = Level.OK
 
     when = now_s if at_s is None else at_s
-    return replace(
-        state,
+    return SignalState(
         level=level,
         since_s=now_s if level is not state.level else state.since_s,
         soft_run_s=soft_run,
         hard_run_s=hard_run,
         calm_run_s=calm_run if level is Level.HARD and not hard_at_once else None,
         recover_run_s=recover_run,
+        counting=state.counting,
+        uncounted_run_s=state.uncounted_run_s,
         crossed_soft_s=_crossed(state.crossed_soft_s, state.previous, soft_run, rise, thresholds.soft, when),
         crossed_hard_s=None if hard is None else _crossed(state.crossed_hard_s, state.previous, hard_run, rise, hard, when),
         previous=state.previous if rise is None else (when, rise),
@@ -126,7 +127,7 @@ def count_support(state: SignalState, memory: float | None, recover: float, reco
     above = None if memory is None else memory >= recover
     uncounted = run(state.uncounted_run_s, None if above is None else not above, dt_s) if state.counting else None
     if state.level is Level.OK or reached(uncounted, recover_for_s):
-        return replace(state, counting=False, uncounted_run_s=None)
+        return replace(state, counting=False, uncounted_run_s=None) if state.counting else state
     return replace(state, counting=state.counting or above is True, uncounted_run_s=uncounted)
 
 

@@ -32,17 +32,18 @@ def absorb(
     notes: list[str],
 ) -> PolicyState:
     """Take in outcomes, overrides and restore orders."""
-    memos = dict(state.memos)
-    for service in inputs.overrides:
-        memos[service] = replace(
-            memos.get(service, Memo()), override_until_s=now_s + OVERRIDE_S, not_before_s=None, refused_since_s=None
+    if inputs.overrides or inputs.restore_orders or state.soft_sheds_s:
+        memos = dict(state.memos)
+        for service in inputs.overrides:
+            memos[service] = replace(
+                memos.get(service, Memo()), override_until_s=now_s + OVERRIDE_S, not_before_s=None, refused_since_s=None
+            )
+        state = replace(
+            state,
+            memos=memos if inputs.overrides else state.memos,
+            soft_sheds_s=tuple(at_s for at_s in state.soft_sheds_s if now_s - at_s < 3600.0),
+            ordered=tuple(dict.fromkeys((*state.ordered, *inputs.restore_orders))),
         )
-    state = replace(
-        state,
-        memos=memos,
-        soft_sheds_s=tuple(at_s for at_s in state.soft_sheds_s if now_s - at_s < 3600.0),
-        ordered=tuple(dict.fromkeys((*state.ordered, *inputs.restore_orders))),
-    )
     state = _without_lost(inputs, state, now_s)
     for outcome in inputs.outcomes:
         flight = next((one for one in state.flights if one.action.id == outcome.action.id), None)
@@ -60,7 +61,7 @@ def absorb(
 
 def _without_lost(inputs: Inputs, state: PolicyState, now_s: float) -> PolicyState:
     """An action that nobody carries out and that has no outcome has failed: it must not hold up others for ever."""
-    if inputs.under_way is None:
+    if inputs.under_way is None or not state.flights:
         return state
     known = inputs.under_way | {outcome.action.id for outcome in inputs.outcomes}
     for flight in state.flights:

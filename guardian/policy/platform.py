@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from guardian.config.schema import Config, ServiceConfig
-from guardian.model import Container, ContainerState, Inventory, Mode, ServiceKey, Usage
+from guardian.model import Container, ContainerState, Health, Inventory, Mode, ServiceKey, Usage
 
 ENGINE_STOP_TIMEOUT_S = 10.0  # Docker's own default
 
@@ -39,13 +40,23 @@ class Service:
 
     up: tuple[Container, ...] = field(init=False)
     holding: tuple[Container, ...] = field(init=False)  # with processes: one that waits for its restart holds nothing
+    names: tuple[str, ...] = field(init=False)  # of the containers
+    restarts: int = field(init=False)  # of all replicas
+    healthy: bool | None = field(init=False)  # of what is up; None: no health check, or starting
 
     def __post_init__(self) -> None:
-        """Sort the containers once: every tick asks for these, of every service."""
+        """Look through the containers once: every tick asks for these, of every service."""
         up = tuple(container for container in self.containers if container.state.up)
-        object.__setattr__(self, "up", up)
-        holding = tuple(container for container in up if container.state is not ContainerState.RESTARTING)
-        object.__setattr__(self, "holding", holding)
+        healths = {container.health for container in up}
+        healthy = True if healths == {Health.HEALTHY} else None
+        for name, value in (
+            ("up", up),
+            ("holding", tuple(container for container in up if container.state is not ContainerState.RESTARTING)),
+            ("names", tuple(container.name for container in self.containers)),
+            ("restarts", sum(container.restarts for container in self.containers)),
+            ("healthy", False if Health.UNHEALTHY in healths else healthy),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -75,18 +86,35 @@ class Platform:
         edges = {key: service.requires | service.depends_on for key, service in self.services.items()}
         return {key: position for position, key in enumerate(reversed(_topological(edges)))}
 
+    @cached_property
+    def newest_start_s(self) -> float:
+        """When the container that was started last was; infinite where one is not known, -infinite where none runs."""
+        starts = (container.started_s for service in self.services.values() for container in service.holding)
+        return max((math.inf if start_s is None else start_s for start_s in starts), default=-math.inf)
+
     def read_again(self, inventory: Inventory) -> Platform:
-        """The same services with newer use; what was derived from them alone is kept."""
+        """The same services with newer use."""
         newer = replace(self, usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
-        newer.__dict__.update({name: self.__dict__[name] for name in ("requirers", "stop_order") if name in self.__dict__})
+        return self._hand_on(newer, "requirers", "stop_order", "newest_start_s")
+
+    def with_containers(self, changed: Mapping[ServiceKey, tuple[Container, ...]]) -> Platform:
+        """The same services, some with other containers."""
+        services = {key: replace(self.services[key], containers=containers) for key, containers in changed.items()}
+        return self._hand_on(replace(self, services={**self.services, **services}), "requirers", "stop_order")
+
+    def _hand_on(self, newer: Platform, *derived: str) -> Platform:
+        """What was derived from what has not changed is kept."""
+        newer.__dict__.update({name: self.__dict__[name] for name in derived if name in self.__dict__})
         return newer
 
+    def fresh_for_s(self, rounds: float) -> float:
+        """How old a reading of `rounds` rounds ago may be: half a round and a second of slack."""
+        return (rounds + 0.5) * self.round_s + 1.0
+
     def fresh(self, container: Container, now_s: float, rounds: float = 1.0) -> Usage | None:
-        """The container's use if it was read at most `rounds` rounds ago (half a round and a second of slack), else None."""
+        """The container's use if it was read at most `rounds` rounds ago, else None."""
         usage = self.usage.get(container.id)
-        if usage is None or now_s - usage.at_s > (rounds + 0.5) * self.round_s + 1.0:
-            return None
-        return usage
+        return None if usage is None or now_s - usage.at_s > self.fresh_for_s(rounds) else usage
 
     def footprint(self, service: Service, now_s: float, rounds: float = 1.0) -> int | None:
         """Of its replicas that run, in bytes; None where one of them is unknown."""

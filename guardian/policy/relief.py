@@ -25,10 +25,12 @@ def settle(
     assessment: Assessment, platform: Platform, state: PolicyState, config: Config, now_s: float, notes: list[str]
 ) -> tuple[PolicyState, tuple[Settled, ...]]:
     """Batches that have ended: once a newer reading shows the relief, or `settle` has passed, it is booked as measured."""
+    if not state.landings:
+        return state, ()
     settled: list[Settled] = []
     kept: list[Landing] = []
     breakers = dict(state.breakers)
-    present = shed.uses(platform, now_s) if state.landings else shed.Uses()
+    present = shed.uses(platform, now_s)
     flying = {flight.batch for flight in state.flights}
     for batch in dict.fromkeys(landing.batch for landing in state.landings):
         landings = [landing for landing in state.landings if landing.batch == batch]

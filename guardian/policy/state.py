@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from guardian.model import Action, Level, ServiceKey, Signal
+from guardian.policy.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ class PolicyState:
         default_factory=dict
     )  # (bytes, cores) a minute, newest last
     demand_s: float | None = None  # when `demand` was last added to
+    tally: Tally | None = field(default=None, compare=False, repr=False)  # of the previous tick, which may hold still
 
     def memo(self, service: ServiceKey) -> Memo:
         return self.memos.get(service, _NOTHING)
