@@ -29,7 +29,8 @@ from guardian.ledger.lock import EngineLock, StateLock
 from guardian.ledger.schema import LEDGER_NAME
 from guardian.ledger.store import Store
 from guardian.loop import HostSource, Loop
-from guardian.model import Action, ActionKind, EngineEvent, Level
+from guardian.model import Action, ActionKind, EngineEvent
+from guardian.policy.pace import spared
 from guardian.reloading import Reloader
 from guardian.schedule import Scheduler
 from guardian.sense.cgroups import CgroupReader
@@ -41,8 +42,8 @@ from guardian.systemd import Notifier
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
 CONFIG_POLL_S = 0.25
-BUSY_CONTAINERS_S = 1.0  # pace of the engine's rounds while the level is not ok
 STATUS_EVERY_S = 10.0
+WATCHDOG_EVERY_S = 1.0
 
 _log = logs.get("daemon")
 
@@ -115,7 +116,8 @@ class Daemon:
         self._watcher = EventWatcher(self._engine, scope, self._clock, self._metrics, self._take_events, self._take_gap)
         self._web = WebServer(config.web.listen, self._metrics, self._clock)
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
-        self._status_s = 0.0
+        self._interval_s = float(config.sampling.host)  # what the next tick was planned by
+        self._status_s = self._watchdog_s = 0.0
         self._ready = False
         self._fatal = ""
 
@@ -134,8 +136,8 @@ class Daemon:
             address="{}:{}".format(*self._web.address),
             control=config.web.control,
         )
-        self._scheduler.every("containers", self._container_pace(), self._read_containers)
-        self._scheduler.every("tick", float(config.sampling.host), self._tick)
+        self._scheduler.every("containers", self._loop.pace.containers_s, self._read_containers)
+        self._scheduler.every("tick", self._interval_s, self._tick)
         self._scheduler.every("config", CONFIG_POLL_S, self._poll_config)
         self._watcher.start()
         self._scheduler.start()
@@ -148,15 +150,20 @@ class Daemon:
 
     def _tick(self) -> None:
         began_s = self._clock.monotonic()
-        interval_s = float(self._loop.config.sampling.host)
-        snapshot = self._loop.tick(interval_s)
+        calm_s = float(self._loop.config.sampling.host)
+        snapshot = self._loop.tick(max(calm_s, self._interval_s))
         self._metrics.update(snapshot)
-        self._metrics.ticked(self._clock.monotonic() - began_s, self._scheduler.lag("tick"), interval_s)
-        self._scheduler.repace("containers", self._container_pace())
+        took_s = self._clock.monotonic() - began_s
+        self._interval_s = spared(self._loop.pace.host_s, took_s, calm_s)
+        self._metrics.ticked(took_s, self._scheduler.lag("tick"), self._interval_s)
+        self._scheduler.repace("tick", self._interval_s)
+        self._scheduler.repace("containers", self._loop.pace.containers_s)
         if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):
             self._ready = True
             self._notifier.ready()
-        self._notifier.watchdog()
+        if began_s - self._watchdog_s >= min(WATCHDOG_EVERY_S, calm_s):
+            self._watchdog_s = began_s
+            self._notifier.watchdog()
         if began_s - self._status_s >= STATUS_EVERY_S:
             self._status_s = began_s
             engine = "up" if snapshot.engine_up else "down"
@@ -164,7 +171,7 @@ class Daemon:
             self._notifier.status(f"{snapshot.mode.value}; level {level}; {shed} shed; engine {engine}")
 
     def _read_containers(self) -> None:
-        self._feed.refresh(self._container_pace())
+        self._feed.refresh(self._loop.pace.containers_s)
         info = self._feed.engine
         if info is not None and self._engine_lock is None:
             try:
@@ -176,17 +183,6 @@ class Daemon:
                 return
             self._lock.note_engine(info.id)
         self._scheduler.wake("tick")
-
-    def _container_pace(self) -> float:
-        """Slower while all is ok, as fast as the host is read once it is not."""
-        config, snapshot = self._loop.config, self._loop.snapshot
-        calm = float(config.sampling.containers)
-        if snapshot is None:
-            return min(calm, BUSY_CONTAINERS_S)
-        worst = max((_nearness(one.value, one.recover) for one in snapshot.assessment.signals), default=0.0)
-        if snapshot.assessment.level is not Level.OK or snapshot.entries or worst >= 1.0:
-            return min(calm, max(BUSY_CONTAINERS_S, float(config.sampling.host)))
-        return calm
 
     def _poll_config(self) -> None:
         ordered = self._reload_asked.is_set()
@@ -205,10 +201,8 @@ class Daemon:
         self._loop.mode = config.mode
         logs.configure(config.log.level, config.log.format)
         self._sensor.scope = _scope(config, self._ledger)
-        self._scheduler.repace("tick", float(config.sampling.host))
-        self._scheduler.repace("containers", self._container_pace())
         self._scheduler.wake("containers")
-        self._scheduler.wake("tick")
+        self._scheduler.wake("tick")  # which sets the pace anew
 
     # --- what comes from elsewhere ----------------------------------------------------------------------------------
 
@@ -303,10 +297,6 @@ def _refuse_open_web(config: Config) -> None:
         raise GuardianError(
             "web.tls, web.auth: not served by this version; listen on loopback behind a proxy, or set web.insecure: true"
         )
-
-
-def _nearness(value: float | None, recover: float) -> float:
-    return 0.0 if value is None or recover <= 0 else value / recover
 
 
 def _make_directory(state_dir: Path) -> None:

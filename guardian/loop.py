@@ -41,6 +41,7 @@ from guardian.orders import Situation, answer
 from guardian.policy.assess import assess, cpu_capacity
 from guardian.policy.decide import decide
 from guardian.policy.inputs import Inputs
+from guardian.policy.pace import at_start, follow, use_age_s
 from guardian.policy.platform import EMPTY, Platform, resolve
 from guardian.policy.restore import OWN_REASONS
 from guardian.policy.state import PolicyState
@@ -122,6 +123,7 @@ class Loop:
         longest = float(config.restoring.backoff.max)
         memos = {key: memory.from_ledger(one, now_s, now_wall_s, longest) for key, one in ledger.memories.items()}
         self._state = PolicyState(run_id=run_id, memos=memos)
+        self.pace = at_start(config, now_s)
         self._platform: tuple[Config, Inventory, frozenset[str], Platform] | None = None
         self._reconciled_s: float | None = None
         self._startup = True
@@ -164,9 +166,12 @@ class Loop:
     # --- the tick ---------------------------------------------------------------------------------------------------
 
     def tick(self, interval_s: float = 1.0) -> Snapshot:
-        """Sense, assess, decide, act, publish. Raises nothing that a sensor, the engine or the ledger can cause."""
+        """Sense, assess, decide, act, publish. Raises nothing that a sensor, the engine or the ledger can cause.
+
+        `interval_s` is what a late tick is measured by. How soon the next one should come is in `pace`.
+        """
         now_s, config, mode = self._clock.monotonic(), self.config, self.mode  # a reload swaps them at any time
-        sample = self._sense()
+        sample = self._sense(config)
         platform = self._resolve(config, sample)
         under_way = frozenset(action.id for action in self._actor.in_flight)
         outcomes = self._take_outcomes()
@@ -192,16 +197,21 @@ class Loop:
         self._settle(decision, after)
         self._act(decision, assessment, platform, mode)
         self._state = after  # at once: if the tick breaks off below, the next one must know what was sent
+        self.pace = follow(self.pace, assessment, sample.host, after, bool(entries), config, now_s)
         self._report(decision, assessment, mode)
         return self._publish(sample, assessment, decision, after, mode)
 
     # --- its steps --------------------------------------------------------------------------------------------------
 
-    def _sense(self) -> Sample:
+    def _sense(self, config: Config) -> Sample:
+        """The host first: what it shows says whether the containers must be read anew."""
         began_s = self._clock.monotonic()
         host = self._host.read()
         self._telemetry.sampled("host", self._clock.monotonic() - began_s, host.memory_total_bytes is not None)
-        return Sample(host, self._containers.current())
+        last = self.snapshot
+        before, listed = (None, None) if last is None else (last.assessment, last.inventory)
+        age_s = use_age_s(self.pace, before, listed, self._state, bool(self._ledger.open_entries), host, config)
+        return Sample(host, self._containers.current(age_s))
 
     def _resolve(self, config: Config, sample: Sample) -> Platform:
         """Sorting containers into services is pure: done again only when one of its inputs is another."""

@@ -39,10 +39,14 @@ class HostConfig(Base, frozen=True, kw_only=True):
 class SamplingConfig(Base, frozen=True, kw_only=True):
     """How often things are read."""
 
-    host: Annotated[Seconds, Meta(description="how often the host is read")] = Seconds(1)
-    containers: Annotated[Seconds, Meta(description="how often containers are read while all is ok; faster as it worsens")] = (
-        Seconds(5)
-    )
+    host: Annotated[
+        Seconds,
+        Meta(description="how often the host is read far from every mark; down to 100 ms as memory comes closer to one"),
+    ] = Seconds(1)
+    containers: Annotated[
+        Seconds,
+        Meta(description="how often containers are read while all is ok; near a mark once a second, cgroup files at each tick"),
+    ] = Seconds(5)
     source: Annotated[Literal["auto", "engine", "cgroups"], Meta(description="where container use is read")] = "auto"
 
 

@@ -14,6 +14,7 @@ FIT_S = 3.0  # the fill rate is fitted over the newest readings of this span
 FIT_SLACK_S = 0.5  # ticks are not exact: the fourth reading back may be a little older
 FIT_LEAST_S = 2.0  # readings closer together than this (ticks that were woken) show noise, not a rate
 FIT_READINGS = 4
+FIT_STEP_S = 0.75  # ticks may be closer together than this: a jump would then be many steps, and look like a line
 
 
 def run(running: float | None, on_side: bool | None, dt_s: float) -> float | None:
@@ -132,9 +133,14 @@ def count_support(state: SignalState, memory: float | None, recover: float, reco
 
 
 def keep_newest(readings: tuple[tuple[float, float], ...], at_s: float, used_bytes: float) -> tuple[tuple[float, float], ...]:
-    """Add a memory reading, drop those older than the fit's span. The same reading twice counts once."""
+    """Add a memory reading, drop those older than the fit's span. The same reading twice counts once.
+
+    The newest is always the last; before it stand only such as are FIT_STEP_S apart, however often memory is read.
+    """
     if readings and at_s <= readings[-1][0]:
         return readings
+    if len(readings) > 1 and readings[-1][0] - readings[-2][0] < FIT_STEP_S:
+        readings = readings[:-1]
     kept = tuple(reading for reading in readings if at_s - reading[0] <= FIT_S + FIT_SLACK_S)
     return (*kept, (at_s, used_bytes))
 

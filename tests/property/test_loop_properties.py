@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +119,20 @@ def test_after_lasting_calm_every_shed_service_is_restored(case: Case) -> None:
     """After lasting calm every service that guardian stopped runs again, and nothing is owed."""
     host = VirtualHost(case.scenario, case.config)
     host.run(TROUBLE_S + 30)
+    calm(host)
+    assert_all_is_back(host)
+    assert_sound(case, host)
+
+
+@given(cases())
+@settings(max_examples=60)
+def test_at_its_own_pace_guardian_keeps_all_that_it_keeps_at_a_steady_one(case: Case) -> None:
+    """Guardian that sets its own pace ticks every tenth of a second to every second, and brings all back in the end."""
+    host = VirtualHost(case.scenario, case.config, paced=True)
+    host.run(TROUBLE_S + 30)
+    gaps = [after.at_s - before.at_s for before, after in pairwise(host.snapshots)]
+    assert all(0.1 - 1e-6 <= gap <= 1.0 + 1e-6 for gap in gaps)
+    host.paced = False
     calm(host)
     assert_all_is_back(host)
     assert_sound(case, host)

@@ -222,12 +222,16 @@ def a_config(
 
 @dataclass
 class VirtualHost:
-    """`scenario` begins at once; guardian starts at the first tick. `round_s` is the pace at which containers are read."""
+    """`scenario` begins at once; guardian starts at the first tick. `round_s` is the pace at which containers are read.
+
+    With `paced` it is guardian that says when it ticks and when it reads containers, as in the daemon.
+    """
 
     scenario: Scenario
     config: Config
     round_s: float = 1.0
     interval_s: float = 1.0
+    paced: bool = False
     clock: VirtualClock = field(default_factory=VirtualClock)
     snapshots: list[Snapshot] = field(default_factory=list)
     runs: int = 0
@@ -273,6 +277,8 @@ class VirtualHost:
 
     def tick(self) -> Snapshot:
         """Let one interval pass, and tick. Raises Crash where `steps` was told to; then `restart` goes on."""
+        if self.paced:
+            self.interval_s, self.round_s = self.loop.pace.host_s, self.loop.pace.containers_s
         self.clock.advance(self.interval_s)
         self.engine.poll()
         self.engine.tick += 1
@@ -283,7 +289,7 @@ class VirtualHost:
             self.feed.refresh(self.round_s)
             self._read_s = now_s
         self.steps("tick")
-        snapshot = self.loop.tick(self.interval_s)
+        snapshot = self.loop.tick(max(self.interval_s, float(self.config.sampling.host)) if self.paced else self.interval_s)
         self.steps("ticked")
         self.snapshots.append(snapshot)
         return snapshot
@@ -293,13 +299,16 @@ class VirtualHost:
         return bool(self.actor.in_flight)
 
     def run(self, seconds: float) -> Snapshot:
-        for _ in range(max(1, round(seconds / self.interval_s))):
+        last_s = self.clock.monotonic() + seconds - self.interval_s / 2
+        self.tick()
+        while self.clock.monotonic() < last_s:
             self.tick()
         return self.snapshots[-1]
 
     def run_until(self, done: Callable[[Snapshot], bool], within_s: float) -> Snapshot:
         """Tick until `done`; AssertionError where it is not within that time."""
-        for _ in range(round(within_s / self.interval_s)):
+        last_s = self.clock.monotonic() + within_s - self.interval_s / 2
+        while self.clock.monotonic() < last_s:
             if done(self.tick()):
                 return self.snapshots[-1]
         raise AssertionError(f"not within {within_s:g} s; last: {self.snapshots[-1].decision}")

@@ -12,6 +12,7 @@ from guardian.engine.simulated.behaviour import Shape, ramp_to, steady
 from guardian.engine.simulated.scenario import Host, HostStep, Scenario, Service, Stop
 from guardian.errors import LedgerError
 from guardian.expose.orders import Order, OrderKind
+from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import EntryState
 from guardian.model import ActionKind, Level, Mode, Outcome, Result
 from guardian.sense.containers import ContainerSensor
@@ -19,6 +20,7 @@ from guardian.telemetry import NullTelemetry
 
 PRESSED_S = 20.0  # from here on the host's memory is soft: 84% of 4 GiB
 CALM_S = 60.0
+HORIZON_S = 10.0
 
 
 class Heard(NullTelemetry):
@@ -47,12 +49,14 @@ class Heard(NullTelemetry):
             raise MemoryError(what)
 
 
-def a_host(mode: Mode = Mode.ENFORCE, pressure: Shape | None = None, takes_s: float = 0.3) -> VirtualHost:
+def a_host(
+    mode: Mode = Mode.ENFORCE, pressure: Shape | None = None, takes_s: float = 0.3, pressed_s: float = PRESSED_S
+) -> VirtualHost:
     """A protected `db`, `web`, and the victim `logs` of 900 MiB, on a host of which 60% are in use until it is pressed."""
     scenario = Scenario(
         host=Host(
             steps=(
-                HostStep(at=PRESSED_S, memory=pressure or steady(970 * MIB)),
+                HostStep(at=pressed_s, memory=pressure or steady(970 * MIB)),
                 HostStep(at=CALM_S, memory=ramp_to(0, 400 * MIB)),
             )
         ),
@@ -378,3 +382,45 @@ def test_a_restart_of_guardian_goes_on_with_what_is_owed() -> None:
     host.crash()
     host.run_until(lambda snapshot: snapshot.ticks > 5 and not snapshot.entries, within_s=400)
     assert (host.stops(), host.starts()) == (["logs"], ["logs"])
+
+
+# --- the pace -------------------------------------------------------------------------------------------------------
+
+
+def a_paced_host(pressure: Shape) -> VirtualHost:
+    """As `a_host`, between two ticks of which the pressure begins; the loop says when it ticks."""
+    host = a_host(pressure=pressure, pressed_s=PRESSED_S + 0.37)
+    host.paced = True
+    return host
+
+
+@pytest.mark.parametrize("mib_per_s", [100, 200, 400])
+def test_memory_that_fills_is_answered_where_it_is_known_to_fill_up(mib_per_s: int) -> None:
+    """A hog is answered within a tenth of a second of the moment from which memory would be full within the horizon."""
+    host = a_paced_host(ramp_to(1500 * MIB, mib_per_s * MIB))
+    host.run_until(lambda snapshot: bool(snapshot.decision.actions), within_s=CALM_S)
+    last, before = host.snapshots[-1], host.snapshots[-2]
+    assert last.at_s - before.at_s == pytest.approx(0.1)
+    assert used(before) < 0.70 or before.assessment.full_in_s is None or before.assessment.full_in_s > HORIZON_S
+    assert last.assessment.full_in_s is not None
+    assert last.assessment.full_in_s <= HORIZON_S
+
+
+def test_a_calm_host_is_read_at_the_pace_of_the_file_before_and_after() -> None:
+    """Ticks come each second while all is well, and again some seconds after all is well once more."""
+    host = a_paced_host(ramp_to(1500 * MIB, 200 * MIB))
+    host.run(PRESSED_S)
+    assert len(host.snapshots) == PRESSED_S
+    host.run_until(lambda snapshot: host.loop.pace.host_s == pytest.approx(0.1), within_s=5)
+    host.run(300)
+    assert host.loop.pace.host_s == 1.0
+    assert host.loop.pace.containers_s == 5.0
+    assert len([one for one in host.snapshots if one.at_s > host.snapshots[-1].at_s - 30.5]) == 31
+
+
+def used(snapshot: Snapshot) -> float:
+    host = snapshot.sample.host
+    assert host is not None
+    assert host.memory_total_bytes
+    assert host.memory_available_bytes is not None
+    return 1 - host.memory_available_bytes / host.memory_total_bytes

@@ -266,3 +266,25 @@ def test_only_the_newest_three_seconds_are_kept_and_each_reading_once() -> None:
     for at_s in (0.0, 1.0, 1.0, 2.0, 3.0, 2.5, 4.0, 5.0):
         readings = keep_newest(readings, at_s, 10 * at_s)
     assert readings == ((2.0, 20.0), (3.0, 30.0), (4.0, 40.0), (5.0, 50.0))
+
+
+@pytest.mark.parametrize("step_s", [0.1, 0.3, 1.0])
+def test_the_fill_rate_does_not_depend_on_the_pace(step_s: float) -> None:
+    """A steady fill has the same rate at any pace, from no more readings than a slow pace has."""
+    readings: tuple[tuple[float, float], ...] = ()
+    for number in range(round(6.0 / step_s) + 1):
+        readings = keep_newest(readings, number * step_s, 100 * number * step_s)
+    assert fill_rate(readings) == pytest.approx(100.0)
+    assert len(readings) <= 6
+    assert readings[-1] == (pytest.approx(6.0), pytest.approx(600.0))
+
+
+@pytest.mark.parametrize("step_s", [0.1, 1.0])
+@pytest.mark.parametrize("starts_s", [1.0, 1.25, 1.5, 1.75])
+def test_a_jump_that_a_quick_pace_sees_in_steps_is_still_a_jump(step_s: float, starts_s: float) -> None:
+    """A service that takes its memory in half a second looks no more like a filling host at a quick pace than at a slow one."""
+    readings: tuple[tuple[float, float], ...] = ()
+    for number in range(round(5.0 / step_s)):
+        at_s = number * step_s
+        readings = keep_newest(readings, at_s, 500 * min(1.0, max(0.0, (at_s - starts_s) / 0.5)))
+        assert (fill_rate(readings) or 0.0) <= 500 / 4 + 1e-6
