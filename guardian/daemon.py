@@ -38,6 +38,7 @@ from guardian.sense.containers import ContainerSensor
 from guardian.sense.events import EventWatcher
 from guardian.sense.feed import Feed
 from guardian.sense.host import HostSensor
+from guardian.sense.triggers import PressureTriggers
 from guardian.systemd import Notifier
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
@@ -116,6 +117,7 @@ class Daemon:
         self._watcher = EventWatcher(self._engine, scope, self._clock, self._metrics, self._take_events, self._take_gap)
         self._web = WebServer(config.web.listen, self._metrics, self._clock)
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
+        self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
         self._status_s = self._watchdog_s = 0.0
         self._ready = False
@@ -141,6 +143,8 @@ class Daemon:
         self._scheduler.every("config", CONFIG_POLL_S, self._poll_config)
         self._watcher.start()
         self._scheduler.start()
+        if config.engine.url != "simulated":  # the pressure of this machine is none of a simulated host's
+            self._triggers.start()
         self._web.start()
         self._control.start()
         self._ended.wait()
@@ -236,6 +240,11 @@ class Daemon:
         self._scheduler.wake("containers")
         self._scheduler.wake("tick")
 
+    def _pressed(self, resource: str) -> None:
+        """The kernel says that somebody waits for it: the host is read at once."""
+        self._metrics.pressed(resource)
+        self._scheduler.wake("tick")
+
     def _disk_path(self) -> str | None:
         info = self._feed.engine
         return None if info is None else info.root_dir
@@ -258,6 +267,7 @@ class Daemon:
         """Within 5 s, with nothing half done. What is shed stays shed: the next start takes over."""
         self._notifier.stopping()
         ends_s = self._clock.monotonic() + END_S
+        self._triggers.stop()
         orderly = self._scheduler.shutdown(1.0)
         self._watcher.stop()
         self._actor.close(max(0.0, min(2.0, ends_s - self._clock.monotonic() - 1.0)))

@@ -65,6 +65,12 @@ _ALL = (
     Spec("guardian_tick_lag_seconds", "gauge", "How late the newest tick began."),
     Spec("guardian_tick_interval_seconds", "gauge", "The present pace: the planned time from one tick to the next."),
     Spec(
+        "guardian_pressure_wakes_total",
+        "counter",
+        "How often the kernel reported that tasks wait for the resource, and a tick came at once.",
+        ("resource",),
+    ),
+    Spec(
         "guardian_sample_duration_seconds",
         "histogram",
         "How long one reading took, of the host or of all containers.",

@@ -51,6 +51,7 @@ class Metrics:
         self._late_writes = _counter("guardian_ledger_late_writes_total")
         self._write_failures = _counter("guardian_ledger_write_failures_total")
         self._notifications = _counter("guardian_notifications_total")
+        self._pressed = _counter("guardian_pressure_wakes_total")
         self._counted = [value for value in vars(self).values() if isinstance(value, Counter | Histogram)]
 
         for source in SOURCES:
@@ -58,6 +59,8 @@ class Metrics:
             self._sample_failures.labels(source)
         for kind in ("predicted", "measured"):
             self._relief.labels(kind)
+        for resource in ("memory", "io", "cpu"):
+            self._pressed.labels(resource)
         for kind in ("started", "stopped"):
             self._overrides.labels(kind)
 
@@ -130,6 +133,9 @@ class Metrics:
         self._ticks.observe(seconds)
         self._last["guardian_tick_lag_seconds",] = lag_s
         self._last["guardian_tick_interval_seconds",] = interval_s
+
+    def pressed(self, resource: str) -> None:
+        self._pressed.labels(resource).inc()
 
     def acted(self, outcome: Outcome) -> None:
         action = outcome.action
