@@ -42,7 +42,7 @@ from guardian.sense.triggers import PressureTriggers
 from guardian.systemd import Notifier
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
-CONFIG_POLL_S = 0.25
+CONFIG_POLL_S = 0.7  # more often than the second for which an edit must stay the same, and no more than that costs
 STATUS_EVERY_S = 10.0
 WATCHDOG_EVERY_S = 1.0
 

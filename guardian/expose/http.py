@@ -29,7 +29,8 @@ from guardian import __version__
 WORKERS = 16
 DEADLINE_S = 10.0
 CROWDED_S = 2.0
-LOOK_EVERY_S = 0.5  # how often slow connections are looked for
+LOOK_EVERY_S = 2.0  # how often slow connections are looked for
+CROWDED_LOOK_S = 0.5  # … while all workers are busy
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024
 HEADERS = {
@@ -140,7 +141,7 @@ class BoundedServer(socketserver.TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve on a thread. With all workers busy this waits, and so leaves new connections to the kernel."""
-        while not self._slots.acquire(timeout=LOOK_EVERY_S):
+        while not self._slots.acquire(timeout=CROWDED_LOOK_S):
             self._cut_slower_than(CROWDED_S)
             if self._closing:
                 self.shutdown_request(request)
