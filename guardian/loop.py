@@ -88,6 +88,24 @@ class ContainerSource(Protocol):
     def excluded(self) -> frozenset[str]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """A platform, and what it was made of."""
+
+    config: Config
+    inventory: Inventory
+    owed: frozenset[str]
+    platform: Platform
+
+    def holds(self, config: Config, inventory: Inventory, owed: frozenset[str]) -> bool:
+        """Whether its services are those of these inputs too. What is owed makes a difference only where it looks completed."""
+        return (
+            self.config is config
+            and self.inventory.containers == inventory.containers
+            and not (self.owed ^ owed) & self.platform.completed
+        )
+
+
 @dataclass(slots=True)
 class _Ordered:
     order: Order
@@ -124,7 +142,7 @@ class Loop:
         memos = {key: memory.from_ledger(one, now_s, now_wall_s, longest) for key, one in ledger.memories.items()}
         self._state = PolicyState(run_id=run_id, memos=memos)
         self.pace = at_start(config, now_s)
-        self._platform: tuple[Config, Inventory, frozenset[str], Platform] | None = None
+        self._platform: _Resolved | None = None
         self._reconciled_s: float | None = None
         self._startup = True
         self._pretended: list[Outcome] = []  # outcomes of observe mode, for the next tick
@@ -219,19 +237,18 @@ class Loop:
         if inventory is None:
             return EMPTY
         owed = frozenset(one.id for entry in self._ledger.open_entries for one in entry.containers)
-        if self._platform is not None:
-            for_config, newest, for_owed, platform = self._platform
-            if for_config is config and newest.containers == inventory.containers and for_owed == owed:
-                if newest is not inventory:
-                    platform = platform.read_again(inventory)
-                    self._platform = (config, inventory, owed, platform)
-                return platform
-        platform = resolve(config, inventory, self._containers.excluded, cpu_capacity(config, sample.host), owed)
-        if self._platform is None or self._platform[3].problems != platform.problems:
-            for problem in platform.problems:
+        known = self._platform
+        if known is not None and known.holds(config, inventory, owed):
+            if known.inventory is not inventory:
+                known = replace(known, inventory=inventory, platform=known.platform.read_again(inventory))
+        else:
+            before = EMPTY if known is None else known.platform
+            platform = resolve(config, inventory, self._containers.excluded, cpu_capacity(config, sample.host), owed)
+            known = _Resolved(config, inventory, owed, platform.after(before))
+            for problem in platform.problems if platform.problems != before.problems else ():
                 journal.warn(problem)
-        self._platform = (config, inventory, owed, platform)
-        return platform
+        self._platform = known
+        return known.platform
 
     def _take_outcomes(self) -> tuple[Outcome, ...]:
         """Settle what has ended. A restore stays in the ledger as under way until the service is up."""

@@ -63,7 +63,10 @@ class ContainerState(StrEnum):
     @property
     def up(self) -> bool:
         """Whether processes of it may hold memory."""
-        return self in (ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING)
+        return self in _UP
+
+
+_UP = (ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING)
 
 
 class Health(StrEnum):

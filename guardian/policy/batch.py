@@ -29,19 +29,21 @@ class Batch:
         self.assessment, self.now_s = assessment, now_s
         self.actions: list[Action] = []
         self.flights: list[Flight] = []
+        self.handed_out = state.actions
         self._ids: dict[ServiceKey, str] = {}
+        self._busy = {flight.action.service for flight in state.flights}
         self._name = self._next_id()
 
     def _next_id(self) -> str:
-        self.state = replace(self.state, actions=self.state.actions + 1)
-        return f"{self.state.run_id}-{self.state.actions}"
+        self.handed_out += 1
+        return f"{self.state.run_id}-{self.handed_out}"
 
     def add(self, group: tuple[ServiceKey, ...], plan: shed.Plan | None, hard: bool, by: str = "") -> None:
         """Stop a service and what requires it. Under hard memory nobody waits for anybody."""
         order = sorted(group, key=lambda key: self.platform.stop_order.get(key, 0))
         for key in order:
             service = self.platform.services[key]
-            if key in self._ids or not service.up or any(flight.action.service == key for flight in self.state.flights):
+            if key in self._ids or not service.up or key in self._busy:
                 continue
             grace = service.stop_timeout_s
             if hard and not service.kill_never:

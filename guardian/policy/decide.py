@@ -161,7 +161,7 @@ def _shed(
             decision = replace(decision, signal=plan.signal, deficit=plan.deficit, candidates=plan.ranking)
         if any(plan.hard for plan in plans):
             batch.hasten(assessment, config)
-        actions, flights, state = batch.actions, batch.flights, batch.state
+        actions, flights, state = batch.actions, batch.flights, replace(batch.state, actions=batch.handed_out)
         if state.rising is not None and any(flight.action.service == state.rising.service for flight in flights):
             decision = replace(decision, restored=(*decision.restored, state.rising.service))  # it was up, or is given up
             state = replace(state, rising=None)

@@ -67,6 +67,7 @@ class Platform:
     containers: Mapping[str, Container] = field(default_factory=dict)  # all in scope, managed or not, by id
     unmanaged: tuple[str, ...] = ()  # running containers in scope that no phase lists
     problems: tuple[str, ...] = ()  # in words: labels that could not be used, Swarm tasks …
+    completed: frozenset[str] = frozenset()  # ids of what looks like a completed one-shot, and is managed only where it is owed
     usage: Mapping[str, Usage] = field(default_factory=dict)
     read_s: float | None = None
     round_s: float = 5.0
@@ -83,8 +84,12 @@ class Platform:
     @cached_property
     def stop_order(self) -> Mapping[ServiceKey, int]:
         """Dependents before what they depend on: a position for each service. Members of a cycle keep name order."""
-        edges = {key: service.requires | service.depends_on for key, service in self.services.items()}
+        edges = {key: requires | depends_on for key, (requires, depends_on) in self._edges.items()}
         return {key: position for position, key in enumerate(reversed(_topological(edges)))}
+
+    @cached_property
+    def _edges(self) -> Mapping[ServiceKey, tuple[frozenset[ServiceKey], frozenset[ServiceKey]]]:
+        return {key: (service.requires, service.depends_on) for key, service in self.services.items()}
 
     @cached_property
     def newest_start_s(self) -> float:
@@ -96,6 +101,16 @@ class Platform:
         """The same services with newer use."""
         newer = replace(self, usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
         return self._hand_on(newer, "requirers", "stop_order", "newest_start_s")
+
+    def after(self, before: Platform) -> Platform:
+        """This, with what follows from dependencies: of the platform before where they are the same, else worked out now.
+
+        Left for later it would be worked out when memory runs short.
+        """
+        if self._edges == before._edges:
+            before._hand_on(self, "requirers", "stop_order")
+        _ = self.requirers, self.stop_order
+        return self
 
     def with_containers(self, changed: Mapping[ServiceKey, tuple[Container, ...]]) -> Platform:
         """The same services, some with other containers."""
@@ -157,6 +172,7 @@ def resolve(
     grouped: dict[ServiceKey, list[Container]] = {}
     unmanaged: list[str] = []
     problems: list[str] = []
+    completed: set[str] = set()
     phases = {phase.phase: phase for phase in config.phases}
     listed = {name: phase.phase for phase in config.phases for name in phase.services}
     by_label: dict[ServiceKey, int] = {}
@@ -168,8 +184,10 @@ def resolve(
         if container.swarm:
             problems.append(f"{container.name}: a Swarm task; Swarm would start it again, so it is not managed")
             continue
-        if container.completed and container.id not in owed:
-            continue
+        if container.completed:
+            completed.add(container.id)
+            if container.id not in owed:
+                continue
         label = container.labels.phase
         if container.service.name not in listed and (label is None or label not in phases):
             if label is not None:
@@ -198,6 +216,7 @@ def resolve(
         containers={container.id: container for container in inventory.containers},
         unmanaged=tuple(sorted(unmanaged)),
         problems=tuple(sorted(set(problems))),
+        completed=frozenset(completed),
         usage=inventory.usage,
         read_s=inventory.at_s,
         round_s=inventory.round_s,
@@ -260,14 +279,16 @@ def _with_dependencies(config: Config, services: Mapping[ServiceKey, Service]) -
         requires = frozenset(_named(services, key, config.services.get(key.name, ServiceConfig()).requires)) | shared
         if config.dependencies == "inherit":
             requires |= depends
-        resolved[key] = replace(service, requires=requires - {key}, depends_on=depends)
+        requires -= {key}
+        resolved[key] = replace(service, requires=requires, depends_on=depends) if requires or depends else service
 
     requirers = Platform(services=resolved).requirers
     for key, service in resolved.items():
         needed_by = [resolved[other] for other in sorted(requirers.get(key, frozenset()))]
         shield = next((other.key for other in needed_by if other.protected or other.protect), None)
         phase = min([service.phase, *(other.listed_phase for other in needed_by)])
-        resolved[key] = replace(service, phase=phase, shielded_by=shield)
+        if phase != service.phase or shield is not None:
+            resolved[key] = replace(service, phase=phase, shielded_by=shield)
     return resolved
 
 
@@ -297,16 +318,15 @@ def _with_shares(config: Config, services: Mapping[ServiceKey, Service], cpus: f
         )
         memory_before = memory_before if memory is None else float(memory)
         cpu_before = cpu_before if cores is None else cores
-    return {
-        key: replace(
-            service,
-            memory_share_bytes=parts[service.listed_phase][0]
-            if service.memory_share_bytes is None
-            else service.memory_share_bytes,
-            cpu_share_cores=parts[service.listed_phase][1] if service.cpu_share_cores is None else service.cpu_share_cores,
-        )
-        for key, service in services.items()
-    }
+    return {key: _with_share(service, *parts[service.listed_phase]) for key, service in services.items()}
+
+
+def _with_share(service: Service, memory: float | None, cores: float | None) -> Service:
+    memory = memory if service.memory_share_bytes is None else service.memory_share_bytes
+    cores = cores if service.cpu_share_cores is None else service.cpu_share_cores
+    if memory is service.memory_share_bytes and cores is service.cpu_share_cores:
+        return service
+    return replace(service, memory_share_bytes=memory, cpu_share_cores=cores)
 
 
 def _sum(values: Iterable[float | None]) -> Any:

@@ -151,7 +151,7 @@ def candidates(
             excluded[key] = why
             continue
         with_it = [other for other in platform.requirers.get(key, ()) if platform.services[other].up and other not in busy]
-        group = tuple(sorted([key, *with_it], key=lambda other: (other == key, platform.stop_order.get(other, 0))))
+        group = (*sorted(with_it, key=lambda other: platform.stop_order.get(other, 0)), key)
         memo = state.memo(key)
         footprint, cpu = footprints.get(key), cores.get(key)
         found.append(

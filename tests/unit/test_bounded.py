@@ -1,0 +1,85 @@
+"""What guardian remembers does not grow with time: counted in values held, not in bytes, so that it is exact."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from support.virtual_host import MIB, MemoryStore, Phase, Steps, VirtualHost, a_config
+
+from guardian.clock import VirtualClock
+from guardian.config.schema import Config, HostConfig
+from guardian.engine.simulated import SimulatedEngine
+from guardian.engine.simulated.behaviour import ramp_to, steady
+from guardian.engine.simulated.scenario import GIB, Host, HostStep, Scenario, Service
+from guardian.sense.host import CpuWindow
+from guardian.sense.proc import CpuTicks
+
+HOUR_S = 3600
+HOURS = 8
+NOT_GUARDIAN = (SimulatedEngine, MemoryStore, Steps, VirtualClock, Config)
+OURS = ("guardian", "support")
+
+
+def held(root: object) -> int:
+    """How many values `root` holds, directly or through others."""
+    seen: set[int] = set()
+    waiting, total = [root], 0
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, NOT_GUARDIAN):
+            continue
+        seen.add(id(one))
+        within = _within(one)
+        total += len(within)
+        waiting.extend(within)
+    return total
+
+
+def _within(one: Any) -> list[object]:
+    if isinstance(one, dict):
+        return [*one.keys(), *one.values()]
+    if isinstance(one, list | tuple | set | frozenset | deque):
+        return list(one)
+    if isinstance(one, type) or not type(one).__module__.startswith(OURS):
+        return []
+    slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [getattr(one, name) for name in (*getattr(one, "__dict__", ()), *slots) if hasattr(one, name)]
+
+
+def test_hours_of_sheds_and_restores_leave_no_more_behind_than_the_first_two() -> None:
+    """Hours of sheds and restores leave no more behind than the first two: what is over is forgotten."""
+    steps = [
+        step
+        for hour in range(HOURS)
+        for step in (
+            HostStep(at=hour * HOUR_S + 600, memory=steady(970 * MIB)),
+            HostStep(at=hour * HOUR_S + 900, memory=ramp_to(0, 400 * MIB)),
+        )
+    ]
+    scenario = Scenario(
+        host=Host(steps=tuple(steps)),
+        services={
+            "db": Service(memory=700 * MIB),
+            "web": Service(memory=500 * MIB),
+            "logs": Service(memory=900 * MIB),
+            "more": Service(memory=100 * MIB, replicas=2),
+        },
+    )
+    config = a_config(Phase(("db",), protected=True), ("web",), ("logs", "more"), host=HostConfig(memory=4 * GIB, cpu=4.0))  # type: ignore[arg-type]
+    host = VirtualHost(scenario, config, interval_s=5.0, round_s=5.0)
+    sizes = []
+    for _ in range(HOURS // 2):
+        host.run(2 * HOUR_S)
+        host.snapshots.clear()
+        sizes.append(held([host.loop, host.ledger, host.feed, host.sensor, host.actor]))
+    assert len(host.stops()) >= HOURS
+    assert sizes[1:] == sizes[:1] * (len(sizes) - 1)
+
+
+def test_ten_ticks_a_second_keep_no_more_than_the_window() -> None:
+    """Ten ticks a second keep no more CPU readings than the window of ten seconds has."""
+    window = CpuWindow()
+    for tick in range(1000):
+        window.add(tick / 10, CpuTicks(tick / 20, tick / 5))
+    assert len(window._history) <= 101
