@@ -97,7 +97,8 @@ class MadeUpReadings:
         now_s = self._clock.monotonic()
         self._inventory = Inventory(now_s, self._containers, usages_of(self._containers, now_s), float(ROUND_S))
 
-    def current(self) -> Inventory:
+    def current(self, max_age_s: float = 0.0) -> Inventory:
+        """The newest reading, whatever age is asked for: only `refresh` makes another."""
         return self._inventory
 
     def read(self) -> HostReading:

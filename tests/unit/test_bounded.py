@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from support.sized_host import ROUND_S, SizedHost
 from support.virtual_host import MIB, MemoryStore, Phase, Steps, VirtualHost, a_config
 
 from guardian.clock import VirtualClock
@@ -75,6 +76,21 @@ def test_hours_of_sheds_and_restores_leave_no_more_behind_than_the_first_two() -
         sizes.append(held([host.loop, host.ledger, host.feed, host.sensor, host.actor]))
     assert len(host.stops()) >= HOURS
     assert sizes[1:] == sizes[:1] * (len(sizes) - 1)
+
+
+def test_ticks_on_a_calm_host_leave_nothing_behind() -> None:
+    """Ticks on a calm host leave nothing behind once the last hour of use is full, and decide as soon as it is pressed."""
+    host = SizedHost(20)
+    host.settle()
+    sizes = []
+    for _ in range(3):
+        for _ in range(HOUR_S // ROUND_S):
+            host.step(ROUND_S, containers=True)
+            host.tick()
+        sizes.append(held([host.loop, host.metrics]))
+    assert sizes[1:] == sizes[1:2] * 2
+    host.press()
+    assert host.tick().decision.actions
 
 
 def test_ten_ticks_a_second_keep_no_more_than_the_window() -> None:
