@@ -15,11 +15,11 @@ from types import FrameType
 from guardian import __version__, logs
 from guardian.act import ThreadedActor
 from guardian.clock import SystemClock
-from guardian.config.address import is_loopback, parse_listen
 from guardian.config.schema import Config
 from guardian.engine.connect import open_engine, resolve
 from guardian.engine.protocol import Engine, Scope
 from guardian.errors import GuardianError
+from guardian.expose.access import access
 from guardian.expose.control import ControlServer
 from guardian.expose.metrics import Metrics
 from guardian.expose.orders import Order, OrderKind, OrderReply
@@ -71,7 +71,6 @@ class Daemon:
         self._notifier = Notifier(environ)
         self._reload_asked = threading.Event()
         _raise_descriptor_limit()
-        _refuse_open_web(config)
         state_dir = Path(config.state_dir)
         _make_directory(state_dir)
         self._lock = StateLock(state_dir, self._clock.wall())
@@ -115,7 +114,7 @@ class Daemon:
         )
         self._reloader = Reloader(options.path, options.content, config, options.flags, environ, self._clock, self._metrics)
         self._watcher = EventWatcher(self._engine, scope, self._clock, self._metrics, self._take_events, self._take_gap)
-        self._web = WebServer(config.web.listen, self._metrics, self._clock)
+        self._web = WebServer(config.web.listen, self._metrics, self._clock, access(config.web))
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
         self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
@@ -298,15 +297,6 @@ def _raise_descriptor_limit() -> None:
     """Five descriptors a container are kept open; the usual soft limit of 1,024 would leave out all but the first hundred."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _refuse_open_web(config: Config) -> None:
-    """TLS and passwords are read and not served yet: nobody shall believe that they protect what they do not."""
-    host, _ = parse_listen(config.web.listen)
-    if (config.web.tls or config.web.auth) and not config.web.insecure and not is_loopback(host):
-        raise GuardianError(
-            "web.tls, web.auth: not served by this version; listen on loopback behind a proxy, or set web.insecure: true"
-        )
 
 
 def _make_directory(state_dir: Path) -> None:

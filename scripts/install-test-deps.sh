@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests on a real engine need and this machine has not: Docker, a static busybox, a C compiler, Prometheus.
+# Installs what the tests on a real engine need and this machine has not: Docker, a static busybox, a C compiler, systemd's tools, Prometheus.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 missing=
@@ -15,6 +15,7 @@ need docker.io command -v dockerd
 need busybox-static static_busybox
 need "gcc libc6-dev" links_static
 need iproute2 command -v ip
+need systemd command -v systemd-analyze
 need prometheus command -v promtool
 need prometheus command -v prometheus
 [ -z "$missing" ] && exit 0

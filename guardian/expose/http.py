@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -103,9 +104,17 @@ class BoundedServer(socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, address: Any, app: App, family: socket.AddressFamily) -> None:
+    def __init__(
+        self,
+        address: Any,
+        app: App,
+        family: socket.AddressFamily,
+        wrap: Callable[[socket.socket], ssl.SSLSocket] | None = None,
+    ) -> None:
+        """`wrap` makes a TLS connection, its handshake still to be done, of an accepted one; None: connections stay plain."""
         self.address_family = family
         self.app = app
+        self._wrap = wrap
         self._slots = threading.BoundedSemaphore(WORKERS)
         self._connections: dict[int, _Connection] = {}
         self._lock = threading.Lock()
@@ -160,6 +169,11 @@ class BoundedServer(socketserver.TCPServer):
 
     def _serve(self, connection: _Connection, client_address: Any) -> None:
         try:
+            if self._wrap is not None:
+                secure = self._wrap(connection.sock)
+                connection.sock = secure
+                secure.settimeout(DEADLINE_S)
+                secure.do_handshake()
             _Handler(connection, client_address, self)
         except OSError:
             pass  # the other side left, or was cut
@@ -186,7 +200,8 @@ class BoundedServer(socketserver.TCPServer):
             ]
             for one in slow:
                 with contextlib.suppress(OSError):  # gone already
-                    one.sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+                    # Wakes the thread that waits for it. That of TLS would take its state from under that thread.
+                    socket.socket.shutdown(one.sock, socket.SHUT_RDWR)
 
 
 class _HeadTooLarge(HTTPException):

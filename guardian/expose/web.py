@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from http import HTTPStatus
 
 from guardian import __version__
 from guardian.clock import Clock, SystemClock
 from guardian.errors import GuardianError
+from guardian.expose.access import OPEN, Access
 from guardian.expose.http import BoundedServer, Request, Response, json, not_allowed, text
 from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
@@ -18,6 +20,7 @@ from guardian.expose.status import status
 
 ALIVE_S = 10.0  # a tick this recent proves that the loop is alive …
 ALIVE_INTERVALS = 10  # … or this many intervals, where ticks are rarer
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="guardian", charset="UTF-8"'}
 
 
 class WebServer:
@@ -26,8 +29,9 @@ class WebServer:
     `listen` is `host:port`, `[v6 address]:port` or `:port` for every address; port 0 picks one. GuardianError if it cannot be had.
     """
 
-    def __init__(self, listen: str, metrics: Metrics, clock: Clock | None = None) -> None:
+    def __init__(self, listen: str, metrics: Metrics, clock: Clock | None = None, access: Access = OPEN) -> None:
         self._metrics = metrics
+        self._password = access.password
         self._clock = clock or SystemClock()
         self._pages: dict[str, Callable[[Request], Response]] = {
             "/": self._index,
@@ -41,7 +45,8 @@ class WebServer:
             family, _, _, _, address = socket.getaddrinfo(
                 host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
             )[0]
-            self._server = BoundedServer(address, self._answer, family)
+            wrap = None if access.certificate is None else access.certificate.wrap
+            self._server = BoundedServer(address, self._answer, family, wrap)
         except OSError as error:
             raise GuardianError(f"web.listen: {listen}: {error.strerror or error}; use an address of this host") from None
         try:
@@ -67,6 +72,8 @@ class WebServer:
     # --- the pages ---------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> Response:
+        if self._password is not None and not self._password.admits(request.headers.get("Authorization", "")):
+            return replace(text(HTTPStatus.UNAUTHORIZED, "a name and a password are needed"), headers=_CHALLENGE)
         if request.method not in ("GET", "HEAD"):
             return not_allowed("GET", "HEAD")
         page = self._pages.get(request.path)
