@@ -22,10 +22,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-import structlog
-from structlog.typing import FilteringBoundLogger
-
+from guardian.lean import without
 from guardian.telemetry import NullTelemetry, Telemetry
+
+with without("rich", "better_exceptions"):  # for its console output, which guardian does not use
+    import structlog
+    from structlog.typing import FilteringBoundLogger
 
 Format = Literal["json", "console"]
 Level = Literal["debug", "info", "warning", "error"]

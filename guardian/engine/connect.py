@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from docker.errors import TLSParameterError
-from docker.tls import TLSConfig
-from docker.utils import kwargs_from_env
-
 from guardian.clock import Clock, SystemClock
 from guardian.config.schema import Config
 from guardian.engine.docker import DockerEngine
+from guardian.engine.pools import read_tls
 from guardian.engine.protocol import Engine
 from guardian.errors import EngineError
 from guardian.telemetry import NullTelemetry, Telemetry
@@ -56,16 +53,4 @@ def reachable(url: str, timeout_s: float = 2.0) -> bool:
 
 def _docker(url: str, timeout_s: float, clock: Clock, telemetry: Telemetry, environment: Mapping[str, str]) -> DockerEngine:
     resolved = resolve(url, environment)
-    return DockerEngine(resolved, timeout_s, clock, telemetry, _tls(environment) if resolved.startswith("tcp://") else None)
-
-
-def _tls(environment: Mapping[str, str]) -> TLSConfig | None:
-    """As DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say; None where neither is set."""
-    names = ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
-    if not any(environment.get(name) for name in names):
-        return None
-    try:
-        tls = kwargs_from_env(environment={name: environment[name] for name in names if name in environment}).get("tls")
-    except TLSParameterError as error:
-        raise EngineError(f"DOCKER_CERT_PATH: {error.msg}; the folder needs ca.pem, cert.pem and key.pem") from error
-    return tls if isinstance(tls, TLSConfig) else None
+    return DockerEngine(resolved, timeout_s, clock, telemetry, read_tls(environment) if resolved.startswith("tcp://") else None)

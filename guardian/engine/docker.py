@@ -8,18 +8,15 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
 from weakref import WeakSet
 
-import requests
-import urllib3
-from docker.tls import TLSConfig
-
 from guardian.clock import Clock
 from guardian.engine import parse
-from guardian.engine.link import Answer, Link
+from guardian.engine.link import Answer, Link, Stream
 from guardian.engine.parse import Listed
+from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import RawStats, Scope
 from guardian.errors import EngineError, EngineProtocolError, EngineTimeout, EngineUnreachable
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
@@ -307,7 +304,7 @@ class DockerEngine:
         params = {"filters": json.dumps({"type": ["container"], "event": _EVENTS})}
         if since_wall_s is not None:
             params["since"] = f"{since_wall_s:.6f}"
-        stream = _EventStream(self._watching, scope, params, self._timeout_s)
+        stream = _EventStream(self._watching.stream("events", "/events", self._timeout_s, params), scope)
         with self._lock:
             self._streams.add(stream)
         return stream
@@ -338,51 +335,24 @@ class DockerEngine:
 class _EventStream(Iterator[EngineEvent]):
     """One subscription. Ends after `close`; anything else that ends it raises EngineUnreachable."""
 
-    def __init__(self, link: Link, scope: Scope, params: Mapping[str, str], timeout_s: float) -> None:
-        self._link = link
+    def __init__(self, lines: Stream, scope: Scope) -> None:
+        self._lines = lines
         self._scope = scope
-        self._closed = threading.Event()
-        self._response = link.stream("events", "/events", timeout_s, params)
-        self._lines: Iterator[bytes] = self._response.iter_lines(chunk_size=None)
 
     def __next__(self) -> EngineEvent:
-        while not self._closed.is_set():
-            line = self._line()
-            if line is None:
-                break
+        for line in self._lines:
             try:
                 event = parse.parse_event(json.loads(line), self._scope)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                self._end()
+                self.close()
                 raise EngineProtocolError(f"the engine sent an event of an unknown form: {error!r}") from error
             if event is not None:
                 return event
-        self._end()
         raise StopIteration
 
     def close(self) -> None:
         """May be called from any thread, and twice."""
-        self._closed.set()
-        with suppress(ValueError, RuntimeError, OSError):  # it has ended by itself
-            self._response.raw.shutdown()
-
-    def _line(self) -> bytes | None:
-        """None after `close`."""
-        failure: Exception | None = None
-        try:
-            for line in self._lines:
-                if line:
-                    return line
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            failure = error
-        if self._closed.is_set():
-            return None
-        self._end()
-        raise EngineUnreachable("the engine ended the stream of events") from failure
-
-    def _end(self) -> None:
-        self._closed.set()
-        self._response.close()
+        self._lines.close()
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakSet
+from http.client import HTTPException
+from typing import Any, cast
+from urllib.parse import urlencode
 
-import requests
-import urllib3
-from docker import APIClient
-from docker.constants import MINIMUM_DOCKER_API_VERSION
-from docker.errors import DockerException
-from docker.tls import TLSConfig
-from docker.transport import UnixHTTPAdapter
-from docker.transport.unixconn import UnixHTTPConnectionPool
-from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse, HTTPResponse, Timeout
+from urllib3 import exceptions as http
 
+from guardian import __version__
 from guardian.clock import Clock
+from guardian.engine.pools import Pool, TLSConfig, open_pool, wait_for_ever
 from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.telemetry import Telemetry
 
 Params = Mapping[str, str]
 NORMAL = frozenset({304, 404, 409})  # answers that the state of a container explains: no errors
-_MAX_CONNECTIONS = 64
+_HEADERS = {"Host": "docker", "User-Agent": f"guardian/{__version__}"}
+_FAILURES = (http.HTTPError, HTTPException, OSError)
+_NO_CONNECTION = (http.ProtocolError, http.NewConnectionError, http.SSLError, http.ClosedPoolError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Connected:
-    client: APIClient
+    pool: Pool
     api_version: str
 
 
@@ -80,7 +78,7 @@ class Link:
         error: str | None = "error"
         try:
             response = self._send(method, path, timeout_s, params, body)
-            answer = Answer(response.status_code, _decoded(response))
+            answer = Answer(response.status, _decoded(response))
             error = EngineRefused.reason if answer.status >= 400 and answer.status not in NORMAL else None
             return answer
         except EngineError as failure:
@@ -98,49 +96,38 @@ class Link:
             raise EngineProtocolError(f"the engine at {self._url} answered GET {path} with something that is no JSON")
         return answer.body
 
-    def stream(self, operation: str, path: str, timeout_s: float, params: Params) -> requests.Response:
-        """A GET whose body is read as it comes, without a deadline once it has begun."""
+    def stream(self, operation: str, path: str, timeout_s: float, params: Params) -> Stream:
+        """A GET whose body is read line by line as it comes, without a deadline once it has begun."""
         began_s = self._clock.monotonic()
         error: str | None = "error"
         try:
             response = self._send("GET", path, timeout_s, params, None, stream=True)
-            if response.status_code >= 400:
-                raise EngineRefused(
-                    f"the engine at {self._url} refused GET {path}: {Answer(response.status_code, _decoded(response)).message}"
-                )
-            connection = response.raw.connection
-            if connection is not None and connection.sock is not None:
-                connection.sock.settimeout(None)
+            if response.status >= 400:
+                refusal = Answer(response.status, _decoded(response)).message
+                raise EngineRefused(f"the engine at {self._url} refused GET {path}: {refusal}")
+            wait_for_ever(response)
             error = None
-            return response
+            return Stream(cast("HTTPResponse", response), f"the engine at {self._url} ended the stream of {operation}")
         except EngineError as failure:
             error = failure.reason
             raise
         finally:
             self._telemetry.engine_request(operation, self._clock.monotonic() - began_s, error)
 
-    def failure(self, error: Exception, timeout_s: float) -> EngineError:
-        """What an exception of requests means, in words for the user."""
-        if _is_timeout(error):
-            return EngineTimeout(f"the engine at {self._url} did not answer within {timeout_s:.3g}s")
-        if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | OSError):
-            return EngineUnreachable(f"no connection to the engine at {self._url}: {_why(error)}")
-        return EngineProtocolError(f"the engine at {self._url} gave an answer that is no HTTP: {error}")
-
     def close(self) -> None:
-        """Cut every connection; a call under way ends with EngineUnreachable (over TCP, by its deadline)."""
+        """Cut every connection; a call under way ends with EngineUnreachable."""
         with self._lock:
             self._closed = True
             connected, self._connected = self._connected, None
         if connected is not None:
-            _cut(connected.client)
+            connected.pool.cut()
 
     def _send(
         self, method: str, path: str, timeout_s: float, params: Params | None, body: Any, *, stream: bool = False
-    ) -> requests.Response:
+    ) -> BaseHTTPResponse:
         connected = self._connect(timeout_s)
         response = self._request(connected, method, path, timeout_s, params, body, stream)
-        if response.status_code == 400 and b"client version" in response.content:
+        if response.status == 400 and b"client version" in response.data:
             # The engine behind the socket is another one than before, and speaks other API versions.
             self._drop(connected)
             response = self._request(self._connect(timeout_s), method, path, timeout_s, params, body, stream)
@@ -155,51 +142,47 @@ class Link:
         params: Params | None,
         body: Any,
         stream: bool,
-    ) -> requests.Response:
-        url = f"{connected.client.base_url}/v{connected.api_version}{path}"
+    ) -> BaseHTTPResponse:
+        url = f"/v{connected.api_version}{path}" + (f"?{urlencode(params)}" if params else "")
         try:
-            return connected.client.request(method, url, params=params, json=body, timeout=timeout_s, stream=stream)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            failure = self.failure(error, timeout_s)
+            return _ask(connected.pool, method, url, timeout_s, body, stream)
+        except _FAILURES as error:
+            failure = self._failure(error, timeout_s)
             if isinstance(failure, EngineUnreachable):
                 self._drop(connected)
             raise failure from error
 
     def _connect(self, timeout_s: float) -> _Connected:
-        """The client in use, or a new one. Two threads may both make one: the first to finish is kept."""
+        """The pool in use, or a new one. Two threads may both make one: the first to finish is kept."""
         if self._closed:
-            raise EngineUnreachable(f"the connection to the engine at {self._url} was closed")
+            raise self._was_closed()
         if (current := self._connected) is not None:
             return current
-        client = self._client()
+        pool = open_pool(self._url, self._tls)
         try:
-            response = client.get(f"{client.base_url}/version", timeout=timeout_s)
-            version = _decoded(response)["ApiVersion"]
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise self.failure(error, timeout_s) from error
+            version = _decoded(_ask(pool, "GET", "/version", timeout_s))["ApiVersion"]
+        except _FAILURES as error:
+            raise self._failure(error, timeout_s) from error
         except (KeyError, TypeError) as error:
             raise EngineProtocolError(f"what answers at {self._url} does not say which Docker API it speaks") from error
         with self._lock:
             if self._connected is None and not self._closed:
-                self._connected = _Connected(client, str(version))
+                self._connected = _Connected(pool, str(version))
             current = self._connected
         if current is None:
-            raise EngineUnreachable(f"the connection to the engine at {self._url} was closed")
+            raise self._was_closed()
         return current
 
-    def _client(self) -> APIClient:
-        try:
-            # A version is given so that docker-py does not ask for it: `_connect` does, with a deadline.
-            client = APIClient(self._url, version=MINIMUM_DOCKER_API_VERSION, tls=self._tls or False)
-        except DockerException as error:
-            raise EngineUnreachable(f"no connection to the engine at {self._url}: {error}") from error
-        client.trust_env = False  # no HTTP proxy stands between guardian and its engine
-        if self._url.startswith("unix://"):
-            client.mount("http+docker://", _UnixAdapter(self._url.removeprefix("unix://")))
-        else:
-            client.mount("http://", HTTPAdapter(pool_maxsize=_MAX_CONNECTIONS))
-            client.mount("https://", HTTPAdapter(pool_maxsize=_MAX_CONNECTIONS))
-        return client
+    def _failure(self, error: Exception, timeout_s: float) -> EngineError:
+        """What an exception of urllib3 means, in words for the user."""
+        if any(isinstance(each, http.TimeoutError | TimeoutError) for each in _layers(error)):
+            return EngineTimeout(f"the engine at {self._url} did not answer within {timeout_s:.3g}s")
+        if isinstance(error, _NO_CONNECTION):
+            return EngineUnreachable(f"no connection to the engine at {self._url}: {_why(error)}")
+        return EngineProtocolError(f"the engine at {self._url} gave an answer that is no HTTP: {error}")
+
+    def _was_closed(self) -> EngineUnreachable:
+        return EngineUnreachable(f"the connection to the engine at {self._url} was closed")
 
     def _drop(self, connected: _Connected) -> None:
         """Make the next call connect anew, and ask again which API the engine speaks."""
@@ -208,76 +191,73 @@ class Link:
                 self._connected = None
 
 
-class _UnixPool(UnixHTTPConnectionPool):
-    """Knows its connections, so that they can be cut while a thread waits on one."""
+class Stream(Iterator[bytes]):
+    """The lines of an answer that goes on. Ends after `close`; anything else that ends it raises EngineUnreachable."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("http+docker://localhost", path, maxsize=_MAX_CONNECTIONS)
-        self._lock = threading.Lock()
-        self._live: WeakSet[urllib3.connection.HTTPConnection] = WeakSet()
+    def __init__(self, response: HTTPResponse, ended: str) -> None:
+        self._response = response
+        self._ended = ended
+        self._lines = iter(response)
+        self._closed = threading.Event()
 
-    def _new_conn(self) -> Any:
-        connection = super()._new_conn()
-        with self._lock:
-            self._live.add(connection)  # type: ignore[arg-type]
-        return connection
-
-    def cut(self) -> None:
-        with self._lock:
-            connections = list(self._live)
-        for connection in connections:
-            sock = connection.sock
-            if sock is not None:
-                try:
-                    sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # not connected any more
-
-
-class _UnixAdapter(UnixHTTPAdapter):
-    """One pool for the socket. docker-py's own adapter keeps one for every URL, so that nearly no connection is used twice."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"http+unix://{path}")
-        self.pool = _UnixPool(path)
-
-    def get_connection(self, url: bytes | str, proxies: Any = None) -> UnixHTTPConnectionPool:  # noqa: ARG002
-        return self.pool
+    def __next__(self) -> bytes:
+        failure: Exception | None = None
+        try:
+            while not self._closed.is_set():
+                if line := next(self._lines).strip():
+                    return line
+        except StopIteration:
+            pass
+        except (*_FAILURES, ValueError) as error:  # ValueError: closed by another thread amid a read
+            failure = error
+        by_us = self._closed.is_set()
+        self._closed.set()
+        self._response.close()
+        if by_us:
+            raise StopIteration from failure
+        raise EngineUnreachable(self._ended) from failure
 
     def close(self) -> None:
-        super().close()
-        self.pool.close()
+        """Ends a read that another thread waits in. May be called from any thread, and twice."""
+        self._closed.set()
+        with suppress(ValueError, RuntimeError, OSError):  # it has ended by itself
+            self._response.shutdown()
 
 
-def _cut(client: APIClient) -> None:
-    for adapter in client.adapters.values():
-        if isinstance(adapter, _UnixAdapter):
-            adapter.pool.cut()
-    client.close()
+def _ask(pool: Pool, method: str, url: str, timeout_s: float, body: Any = None, stream: bool = False) -> BaseHTTPResponse:
+    """One request, and nothing that makes it cost more: no retries, redirects, cookies or proxies."""
+    return pool.urlopen(
+        method,
+        url,
+        body=None if body is None else json.dumps(body).encode(),
+        headers=_HEADERS if body is None else {**_HEADERS, "Content-Type": "application/json"},
+        timeout=Timeout(connect=timeout_s, read=timeout_s),
+        retries=False,
+        redirect=False,
+        assert_same_host=False,
+        preload_content=not stream,
+    )
 
 
-def _decoded(response: requests.Response) -> Any:
-    if not response.content:
-        return None
+def _decoded(response: BaseHTTPResponse) -> Any:
     try:
-        return json.loads(response.content)
-    except ValueError:
+        return json.loads(response.data)
+    except ValueError:  # nothing, or no JSON
         return None
 
 
-def _is_timeout(error: Exception) -> bool:
-    """Also where the deadline passed amid the body, which requests calls a ConnectionError."""
-    inner = error.args[0] if error.args else None
-    return isinstance(error, requests.Timeout | TimeoutError) or isinstance(inner, urllib3.exceptions.ReadTimeoutError)
+def _layers(error: BaseException) -> list[BaseException]:
+    """The exception and all that it wraps; not what was being handled when it was raised, which may be another call's."""
+    seen = [error]
+    for each in seen:
+        inner = [*each.args, getattr(each, "reason", None), each.__cause__]
+        seen.extend(other for other in inner if isinstance(other, BaseException) and other not in seen)
+    return seen
 
 
 def _why(error: BaseException) -> str:
     """The operating system's reason, dug out of the layers around it."""
-    seen: list[BaseException] = [error]
-    for each in seen:
-        inner = [*each.args, getattr(each, "reason", None), each.__cause__, each.__context__]
-        seen.extend(other for other in inner if isinstance(other, BaseException) and other not in seen)
-    for each in seen:
+    for each in _layers(error):
         if isinstance(each, PermissionError):
             return "permission denied; run guardian as root or as a member of the group that owns the socket"
         if isinstance(each, FileNotFoundError):

@@ -23,9 +23,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
-import structlog
 
-from guardian import __version__
+from guardian import __version__, logs
 
 WORKERS = 16
 DEADLINE_S = 10.0
@@ -64,6 +63,8 @@ class Response:
 
 
 App = Callable[[Request], Response]
+
+_log = logs.get("http")
 
 
 def text(status: HTTPStatus, body: str) -> Response:
@@ -165,7 +166,7 @@ class BoundedServer(socketserver.TCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A cut connection is no news; anything else is a mistake of ours."""
-        structlog.get_logger("guardian.http").warning("a connection failed", exc_info=True)
+        _log.warning("a connection failed", exc_info=True)
 
     def _serve(self, connection: _Connection, client_address: Any) -> None:
         try:
@@ -275,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return self.server.app(request)
         except Exception:
-            structlog.get_logger("guardian.http").exception("a request failed", method=self.command, path=url.path)
+            _log.exception("a request failed", method=self.command, path=url.path)
             return text(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong; the log says what")
 
     def _send(self, response: Response) -> None:
