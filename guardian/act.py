@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from guardian.clock import Clock
@@ -14,8 +14,10 @@ from guardian.engine.protocol import Engine
 from guardian.errors import EngineError, EngineTimeout, LedgerError
 from guardian.model import Action, ActionKind, Outcome, Result
 from guardian.telemetry import Telemetry
+from guardian.workers import Workers
 
 WORKERS = 64
+READY = 16  # threads that need not be made when memory is short: a phase's worth of stops at once
 _GOOD = (Result.DONE, Result.GONE)
 
 
@@ -47,16 +49,8 @@ class _Run:
         self.lock = threading.Lock()
         self.marked = False
         self.refusal = ""  # why the ledger does not let it be sent
-        self.claimed: set[str] = set()
         self.results: dict[str, Result] = {}
         self.details: list[str] = []
-
-    def claim(self, container_id: str) -> bool:
-        """Whether nobody had it before: each container is acted on, or given up, once."""
-        with self.lock:
-            fresh = container_id not in self.claimed
-            self.claimed.add(container_id)
-            return fresh
 
 
 class ThreadedActor:
@@ -79,7 +73,7 @@ class ThreadedActor:
         self._telemetry = telemetry
         self._before_send = before_send
         self._wake = wake
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="act")
+        self._workers = Workers("act", WORKERS, READY)
         self._lock = threading.Lock()
         self._ended: list[Outcome] = []
         self._running: dict[str, Action] = {}
@@ -120,7 +114,7 @@ class ThreadedActor:
             self._waiting.clear()
             while self._running and (left_s := ends_s - self._clock.monotonic()) > 0:
                 self._idle.wait(left_s)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def _begin(self, action: Action) -> None:
         run = _Run(action, self._clock.monotonic())
@@ -131,15 +125,12 @@ class ThreadedActor:
             self._runs[action.id] = run
         for container_id in action.containers:
             try:
-                self._pool.submit(self._work, run, container_id)
+                self._workers.submit(partial(self._work, run, container_id))
             except RuntimeError as error:  # an exhausted host may refuse a thread: a failure like any other
-                # The work is in the pool's queue all the same. Claimed here, it does nothing when a thread comes to it.
-                if not self._closed and run.claim(container_id):
+                if not self._closed:
                     self._note(run, container_id, Result.FAILED, f"no thread could be started: {error}")
 
     def _work(self, run: _Run, container_id: str) -> None:
-        if not run.claim(container_id):
-            return
         result, detail = Result.FAILED, ""
         try:
             action = self._marked(run)
@@ -193,7 +184,7 @@ class ThreadedActor:
             self._begin(_sooner(waiting, action))
         elif run is not None:
             with suppress(RuntimeError):  # no thread for it: the stop in flight goes on with the grace that it has
-                self._pool.submit(self._stop_sooner, run, action)
+                self._workers.submit(partial(self._stop_sooner, run, action))
 
     def _stop_sooner(self, run: _Run, action: Action) -> None:
         """Stop again with less grace. The stop in flight sees the end; this one reports nothing."""

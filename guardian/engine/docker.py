@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import queue
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from guardian.clock import Clock
@@ -18,15 +19,18 @@ from guardian.engine.link import Answer, Link, Stream
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import RawStats, Scope
-from guardian.errors import EngineError, EngineProtocolError, EngineTimeout, EngineUnreachable
+from guardian.errors import EngineError, EngineProtocolError, EngineTimeout
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
 from guardian.telemetry import Telemetry
+from guardian.workers import Workers
 
-_IN_FLIGHT = 64  # calls at once of one round of inspects or stats
+_IN_FLIGHT = 16  # calls at once of one round of inspects or stats
+_IN_FLIGHT_SLOW = 32  # … of stats that take a second each, whoever else asks: those of engines before 23
 _AGE_SLACK_S = 2.0  # between the engine's clock at the list and ours after it
 _VERIFY_S = 1.0  # kept back from a deadline to look how a call that did not answer has ended
 _WAIT_FOREVER = -1  # as `t` of a stop: the engine never kills
 _ONE_SHOT_SINCE = (1, 41)
+_FAST_ONE_SHOT_SINCE = (1, 42)
 # Those that change what a list or an inspect shows; a health check's exec events would drown them.
 _EVENTS = (
     "create", "start", "die", "stop", "kill", "oom", "pause", "unpause", "restart", "destroy", "rename", "update", "health_status",
@@ -34,6 +38,10 @@ _EVENTS = (
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
+
+
+class _NoTimeLeft(EngineTimeout):
+    """A round was over before this was asked."""
 
 
 class DockerEngine:
@@ -46,11 +54,12 @@ class DockerEngine:
         self._sampling = Link(url, timeout_s, clock, telemetry, tls)
         self._acting = Link(url, timeout_s, clock, telemetry, tls)
         self._watching = Link(url, timeout_s, clock, telemetry, tls)
-        self._workers = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="engine")
+        self._workers = Workers("engine", _IN_FLIGHT_SLOW - 1)  # the thread that asks for a round is one of them
         self._lock = threading.Lock()
         self._known: dict[str, Container] = {}
         self._invalid: set[str] = set()
         self._started: dict[str, tuple[float, float]] = {}  # by id: StartedAt and the monotonic time that stands for it
+        self._unasked: frozenset[str] = frozenset()  # those that the last round of stats had no time for
         self._streams: WeakSet[_EventStream] = WeakSet()
 
     # --- sensing ----------------------------------------------------------------------------------------------------
@@ -70,7 +79,7 @@ class DockerEngine:
             found = {row.id: self._known[row.id] for row in rows.values() if self._holds(row)}
             self._invalid.clear()
         changed = [row for row in rows.values() if row.id not in found]
-        inspected = self._all_at_once(lambda row: self._inspect(row, ends_s), changed)
+        inspected = self._all_at_once(lambda row: self._inspect(row, ends_s), changed, ends_s)
         for row, container in zip(changed, inspected, strict=True):
             if isinstance(container, EngineError):
                 raise container
@@ -91,15 +100,18 @@ class DockerEngine:
         if not container_ids:
             return {}
         ends_s = self._clock.monotonic() + self._timeout_s
-        version = self._sampling.api_version()
+        version = _numbers(self._sampling.api_version())
         params = {"stream": "false"}
-        if _numbers(version) >= _ONE_SHOT_SINCE:
+        if version >= _ONE_SHOT_SINCE:
             params["one-shot"] = "true"
-        answers = self._all_at_once(lambda id_: self._one_stats(id_, params, ends_s), container_ids)
+        at_once = _IN_FLIGHT if version >= _FAST_ONE_SHOT_SINCE else _IN_FLIGHT_SLOW
+        asked = sorted(container_ids, key=lambda id_: id_ not in self._unasked)
+        answers = self._all_at_once(lambda id_: self._one_stats(id_, params, ends_s), asked, ends_s, at_once)
+        self._unasked = frozenset(id_ for id_, answer in zip(asked, answers, strict=True) if isinstance(answer, _NoTimeLeft))
         failures = [answer for answer in answers if isinstance(answer, EngineError)]
         if len(failures) == len(answers):
             raise failures[0]
-        return {id_: answer for id_, answer in zip(container_ids, answers, strict=True) if isinstance(answer, RawStats)}
+        return {id_: answer for id_, answer in zip(asked, answers, strict=True) if isinstance(answer, RawStats)}
 
     def _list(self, scope: Scope, ends_s: float) -> dict[str, Listed]:
         """By id, each container of the scope once; in the order of the list."""
@@ -156,19 +168,42 @@ class DockerEngine:
         with self._understood(path):
             return parse.parse_stats(answer.body, self._clock.monotonic())
 
-    def _all_at_once(self, work: Callable[[_Item], _Value], items: Sequence[_Item]) -> list[_Value | EngineError]:
-        """`work` on every item, up to 64 at a time; an item's EngineError stands in its place."""
+    def _all_at_once(
+        self, work: Callable[[_Item], _Value], items: Sequence[_Item], ends_s: float, at_once: int = _IN_FLIGHT
+    ) -> list[_Value | EngineError]:
+        """`work` on every item, `at_once` at a time; an item's EngineError stands in its place.
+
+        After `ends_s` nothing more is asked, so no round reaches into the next one: what is left gets _NoTimeLeft.
+        """
+        waiting = deque(enumerate(items))
+        ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def attempt(item: _Item) -> _Value | EngineError:
+            if self._clock.monotonic() >= ends_s:
+                return _NoTimeLeft(f"the engine at {self._url} is too slow to be asked for all")
             try:
                 return work(item)
             except EngineError as error:
                 return error
 
-        try:
-            return list(self._workers.map(attempt, items))
-        except RuntimeError as error:  # closed meanwhile
-            raise EngineUnreachable(f"the connection to the engine at {self._url} was closed") from error
+        def take_turns() -> None:
+            with suppress(IndexError):
+                while True:
+                    index, item = waiting.popleft()
+                    try:
+                        ended.put((index, attempt(item)))
+                    except Exception as error:
+                        ended.put((index, error))
+
+        with suppress(RuntimeError):  # closed, or the host has no thread to give: this one does it all
+            for _ in range(min(at_once, len(items)) - 1):
+                self._workers.submit(take_turns)
+        take_turns()
+        answers = dict(ended.get() for _ in items)
+        for answer in answers.values():
+            if isinstance(answer, Exception) and not isinstance(answer, EngineError):
+                raise answer
+        return [answers[index] for index in range(len(items))]
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -316,7 +351,7 @@ class DockerEngine:
             stream.close()
         for link in (self._watching, self._sampling, self._acting):
             link.close()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def _left_s(self, ends_s: float) -> float:
         """The time until a deadline, as a time-out: never 0, which would mean not to wait at all."""

@@ -175,7 +175,7 @@ class Link:
 
     def _failure(self, error: Exception, timeout_s: float) -> EngineError:
         """What an exception of urllib3 means, in words for the user."""
-        if any(isinstance(each, http.TimeoutError | TimeoutError) for each in _layers(error)):
+        if any(isinstance(each, http.ReadTimeoutError | TimeoutError) for each in _layers(error)):
             return EngineTimeout(f"the engine at {self._url} did not answer within {timeout_s:.3g}s")
         if isinstance(error, _NO_CONNECTION):
             return EngineUnreachable(f"no connection to the engine at {self._url}: {_why(error)}")

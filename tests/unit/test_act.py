@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from support.ledgers import an_action
 
-from guardian.act import ThreadedActor
+from guardian.act import READY, ThreadedActor
 from guardian.clock import VirtualClock
 from guardian.errors import EngineError, EngineTimeout, EngineUnreachable, LedgerError
 from guardian.model import Action, ActionKind, Outcome, Result
 from guardian.telemetry import NullTelemetry
 
 PATIENCE_S = 20.0  # only a test that fails waits so long
+BUSY = tuple(f"b{number}" for number in range(READY))  # containers that keep every ready thread busy
 SHED, HASTEN, RESTORE = ActionKind.SHED, ActionKind.HASTEN, ActionKind.RESTORE
 
 
@@ -137,6 +138,15 @@ def stage() -> Iterator[Stage]:
     for ends in stage.engine._ends.values():
         ends.set()
     stage.actor.close(PATIENCE_S)
+
+
+@pytest.fixture
+def busy(stage: Stage) -> Stage:
+    """Every thread that is ready has a stop that goes on."""
+    stage.engine.slow(*BUSY)
+    stage.submit(an_action("busy", containers=BUSY))
+    stage.engine.called(READY)
+    return stage
 
 
 def hasten(action: Action, **fields: Any) -> Action:
@@ -379,39 +389,48 @@ def test_close_waits_no_longer_than_it_was_told(stage: Stage) -> None:
     assert stage.actor.outcomes() == []
 
 
-def test_a_thread_that_cannot_be_started_is_a_failed_outcome(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On an exhausted host that gives no thread, the action fails and says so; nothing stays in flight."""
+def test_a_host_without_threads_is_no_hindrance_to_the_first_actions(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that gives no more threads hinders no action for which one is ready: those exist from the start."""
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    stage.submit(an_action(containers=("c1", "c2")))
-    (outcome,) = stage.ended()
+    stage.engine.slow(*BUSY)
+    stage.submit(an_action(containers=BUSY))
+    stage.engine.called(READY)
+    for one in BUSY:
+        stage.engine.let_end(one)
+    assert [outcome.result for outcome in stage.ended()] == [Result.DONE]
+
+
+def test_a_thread_that_cannot_be_started_is_a_failed_outcome(busy: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an exhausted host that gives no thread, the action fails and says so; it does not stay in flight."""
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    busy.submit(an_action("a2", containers=("c1", "c2")))
+    (outcome,) = busy.ended()
     assert (outcome.result, outcome.failed) == (Result.FAILED, ("c1", "c2"))
     assert outcome.detail == "no thread could be started: can't start new thread"
-    assert stage.actor.in_flight == ()
+    assert [action.id for action in busy.actor.in_flight] == ["busy"]
 
 
-def test_what_failed_for_want_of_a_thread_is_not_sent_later(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_for_want_of_a_thread_is_not_sent_later(busy: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that failed for want of a thread is not sent behind the back of its outcome, once a thread is free again."""
-    stage.engine.slow("c1")
-    stage.submit(an_action("a1"))
-    stage.engine.called(1)
     with monkeypatch.context() as exhausted:
         exhausted.setattr(threading.Thread, "start", no_thread)
-        stage.submit(an_action("a2", RESTORE, ("c2",)))
-    assert [outcome.result for outcome in stage.ended()] == [Result.FAILED]
-    stage.engine.let_end("c1")
-    stage.ended()
-    stage.submit(an_action("a3", RESTORE, ("c3",)))  # after whatever waits in the pool
-    stage.ended()
-    assert [call.container_id for call in stage.engine.calls] == ["c1", "c3"]
-    assert stage.marked == ["a1", "a3"]
-    assert [one.action.id for one in stage.telemetry.outcomes] == ["a2", "a1", "a3"]
+        busy.submit(an_action("a2", RESTORE, ("c2",)))
+    assert [outcome.result for outcome in busy.ended()] == [Result.FAILED]
+    for one in BUSY:
+        busy.engine.let_end(one)
+    busy.ended()
+    busy.submit(an_action("a3", RESTORE, ("c3",)))
+    busy.ended()
+    assert [call.container_id for call in busy.engine.calls[READY:]] == ["c3"]
+    assert busy.marked == ["busy", "a3"]
+    assert [one.action.id for one in busy.telemetry.outcomes] == ["a2", "busy", "a3"]
 
 
 def test_a_replica_without_a_thread_leaves_the_outcome_of_the_others_known(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    busy: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When only some replicas got a thread, the outcome comes once those have ended, and names both."""
-    stage.engine.slow("c1")
+    busy.engine.slow("c1")
     starts = threading.Thread.start
     left = [1]
 
@@ -423,11 +442,11 @@ def test_a_replica_without_a_thread_leaves_the_outcome_of_the_others_known(
 
     with monkeypatch.context() as exhausted:
         exhausted.setattr(threading.Thread, "start", start_one)
-        stage.submit(an_action(containers=("c1", "c2")))
-    stage.engine.called(1)
-    assert stage.actor.outcomes() == []
-    stage.engine.let_end("c1")
-    (outcome,) = stage.ended()
+        busy.submit(an_action("a2", containers=("c1", "c2")))
+    busy.engine.called(READY + 1)
+    assert busy.actor.outcomes() == []
+    busy.engine.let_end("c1")
+    (outcome,) = busy.ended()
     assert (outcome.result, outcome.stopped, outcome.failed) == (Result.FAILED, ("c1",), ("c2",))
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 import socketserver
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from queue import Queue
 
 import pytest
+from urllib3 import HTTPSConnectionPool
 
 from guardian.clock import SystemClock
 from guardian.config.schema import Config, EngineConfig, PhaseConfig
 from guardian.engine.connect import LOCAL_SOCKET, open_engine, resolve
 from guardian.engine.link import Link
-from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout
+from guardian.engine.pools import open_pool, read_tls
+from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.telemetry import NullTelemetry
 
 Reply = Callable[[str], tuple[int, str]]
@@ -137,6 +141,69 @@ def test_a_refusal_carries_the_engines_own_words(serve: Callable[[Reply], Link])
 
     with pytest.raises(EngineRefused, match="the disk is full"):
         serve(reply).get("info", "/info", 2)
+
+
+def test_closing_ends_a_call_over_tcp_too() -> None:
+    """Closing ends a call over TCP at once, not at its deadline; later calls are refused."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = Link(f"tcp://127.0.0.1:{server.getsockname()[1]}", 60, SystemClock(), NullTelemetry())
+        failures: Queue[EngineError] = Queue()
+
+        def ask() -> None:
+            try:
+                link.get("info", "/info", 60)
+            except EngineError as error:
+                failures.put(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(4096).startswith(b"GET /version HTTP/1.1")
+            answer = b'{"ApiVersion": "1.45"}'
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+            assert connection.recv(4096).startswith(b"GET /v1.45/info HTTP/1.1")
+            link.close()
+            assert isinstance(failures.get(timeout=20), EngineUnreachable)
+    with pytest.raises(EngineUnreachable, match="was closed"):
+        link.get("info", "/info", 60)
+
+
+def test_an_answer_that_stops_halfway_is_a_timeout() -> None:
+    """An answer that stops halfway is a timeout at the deadline, and no half answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = Link(f"tcp://127.0.0.1:{server.getsockname()[1]}", 0.2, SystemClock(), NullTelemetry())
+
+        def answer_half() -> None:
+            connection, _ = server.accept()
+            connection.recv(4096)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"ApiVersion": "1.45"')
+            connection.recv(1)  # until the other side leaves
+            connection.close()
+
+        threading.Thread(target=answer_half, daemon=True).start()
+        with pytest.raises(EngineTimeout, match=r"did not answer within 0\.2s"):
+            link.api_version()
+
+
+def test_a_tcp_address_where_nobody_listens_is_told_with_the_reason() -> None:
+    """A TCP address where nobody listens is told, with the operating system's reason."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(EngineUnreachable, match=f"{address}: Connection refused"):
+        Link(address, 1, SystemClock(), NullTelemetry()).api_version()
+
+
+@pytest.mark.parametrize(("verify", "requirement"), [(True, "CERT_REQUIRED"), (False, "CERT_NONE")])
+def test_certificates_are_used_as_the_variables_say(tmp_path: Path, verify: bool, requirement: str) -> None:
+    """The certificates of DOCKER_CERT_PATH are used, and the engine's own is verified where DOCKER_TLS_VERIFY says so."""
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / name).touch()
+    tls = read_tls({"DOCKER_CERT_PATH": str(tmp_path), **({"DOCKER_TLS_VERIFY": "1"} if verify else {})})
+    pool = open_pool("tcp://engine.example:2376", tls)
+    assert isinstance(pool, HTTPSConnectionPool)
+    assert (pool.host, pool.port, pool.cert_reqs) == ("engine.example", 2376, requirement)
+    assert (pool.cert_file, pool.key_file) == (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    assert pool.ca_certs == (str(tmp_path / "ca.pem") if verify else None)
 
 
 def test_an_answer_that_is_late_is_a_timeout(serve: Callable[[Reply], Link]) -> None:
