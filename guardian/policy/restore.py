@@ -49,25 +49,17 @@ def waiting(entries: Iterable[Entry], virtual: tuple[Virtual, ...], platform: Pl
 
 def in_order(found: list[Waiting], platform: Platform) -> list[Waiting]:
     """Lowest phase first; a dependency before its dependents; the highest priority first; then by name."""
+    others = {one.service for one in found}
 
     def key(one: Waiting) -> tuple[float, float, float, ServiceKey]:
         service = platform.services.get(one.service)
+        if service is None:
+            return one.phase, -1e9, 0, one.service
+        waits = not others.isdisjoint(service.requires | service.depends_on)  # something of these must be up before it
         depth = -platform.stop_order.get(one.service, 0)
-        return (
-            one.phase,
-            depth if _has_dependencies(one, found, platform) else -1e9,
-            -(service.priority if service else 0),
-            one.service,
-        )
+        return one.phase, depth if waits else -1e9, -service.priority, one.service
 
     return sorted(found, key=key)
-
-
-def _has_dependencies(one: Waiting, found: list[Waiting], platform: Platform) -> bool:
-    """Whether something else that waits must be up before it."""
-    service = platform.services.get(one.service)
-    others = {other.service for other in found}
-    return service is not None and bool((service.requires | service.depends_on) & others)
 
 
 def admit(
