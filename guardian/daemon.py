@@ -118,6 +118,7 @@ class Daemon:
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
         self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
+        self._took_s = 0.0  # by the last tick
         self._status_s = self._watchdog_s = 0.0
         self._ready = False
         self._fatal = ""
@@ -156,9 +157,10 @@ class Daemon:
         calm_s = float(self._loop.config.sampling.host)
         snapshot = self._loop.tick(max(calm_s, self._interval_s))
         self._metrics.update(snapshot)
-        took_s = self._clock.monotonic() - began_s
-        self._interval_s = spared(self._loop.pace.host_s, took_s, calm_s)
-        self._metrics.ticked(took_s, self._scheduler.lag("tick"), self._interval_s)
+        before_s, self._took_s = self._took_s, self._clock.monotonic() - began_s
+        # One tick alone may have waited for the ledger; a host on which the next takes as long is slow.
+        self._interval_s = spared(self._loop.pace.next_s, min(before_s, self._took_s), calm_s)
+        self._metrics.ticked(self._took_s, self._scheduler.lag("tick"), self._interval_s)
         self._scheduler.repace("tick", self._interval_s)
         self._scheduler.repace("containers", self._loop.pace.containers_s)
         if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):

@@ -26,6 +26,7 @@ PLAUSIBLE_PART = 0.25  # … of the capacity, a second: a faster one is full, fr
 DOUBT = 2.0  # what is seen to rise may rise this many times as fast
 RISE_LEAST_S = 1.0  # a rise within less is taken as one within this: two readings close together show noise
 BUSY_CONTAINERS_S = 1.0  # between two rounds with the engine while all is not ok
+AFTER_S = 0.02  # a crossing that is seen to come is looked at this long after it
 TICK_PART = 4  # a tick is followed by a pause of three times its length at least
 
 
@@ -36,13 +37,15 @@ class Pace:
     host_s: float  # from one tick to the next
     containers_s: float  # from one round with the engine to the next
     asked_s: float  # when `host_s`, or less, was last called for
+    next_s: float  # to the next tick: `host_s`, or a little more, to come just after a crossing rather than long after it
     read_s: float | None = None  # when the use of the platform's containers was read …
     host_bytes: float | None = None  # … and what the host used then
 
 
 def at_start(config: Config, now_s: float) -> Pace:
     """Before the first tick."""
-    return Pace(float(config.sampling.host), min(float(config.sampling.containers), BUSY_CONTAINERS_S), now_s)
+    host_s = float(config.sampling.host)
+    return Pace(host_s, min(float(config.sampling.containers), BUSY_CONTAINERS_S), now_s, host_s)
 
 
 def follow(
@@ -62,13 +65,14 @@ def follow(
     used = _used_bytes(host)
     read_s, host_bytes = _last_read(before, assessment, used)
     calm_s, at_rest_s = float(config.sampling.host), float(config.sampling.containers)
-    host_s = _in_tenths(min(_reaches(assessment, state, host_bytes, used, config, now_s), default=math.inf), calm_s)
-    asked_s = now_s
+    reaches = tuple(_reaches(assessment, state, host_bytes, used, config, now_s))
+    host_s, asked_s = _in_tenths(min((reach.at_worst_s for reach in reaches), default=math.inf), calm_s), now_s
     if host_s > before.host_s and now_s - before.asked_s < CALM_S:
         host_s, asked_s = before.host_s, before.asked_s
     busy = owing or host_s < calm_s or assessment.level is not Level.OK or any(map(_is_near, assessment.signals))
     containers_s = min(at_rest_s, max(BUSY_CONTAINERS_S, calm_s)) if busy else at_rest_s
-    return Pace(host_s, containers_s, asked_s, read_s, host_bytes)
+    next_s = _just_after(min((reach.as_seen_s for reach in reaches), default=math.inf), host_s, calm_s)
+    return Pace(host_s, containers_s, asked_s, next_s, read_s, host_bytes)
 
 
 def use_age_s(
@@ -112,6 +116,14 @@ def spared(host_s: float, took_s: float, calm_s: float) -> float:
     return min(calm_s, max(host_s, round(math.ceil(TICK_PART * took_s / SHORTEST_S) * SHORTEST_S, 1)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """Seconds until a mark might act: at the fastest that is plausible, and at the speed that is seen."""
+
+    at_worst_s: float
+    as_seen_s: float = math.inf
+
+
 def _reaches(
     assessment: Assessment,
     state: PolicyState,
@@ -119,15 +131,15 @@ def _reaches(
     host_now: float | None,
     config: Config,
     now_s: float,
-) -> Iterator[float]:
-    """Seconds until each mark that would act might do so."""
+) -> Iterator[_Reach]:
+    """Of each mark that would act."""
     rise = _rise(state, now_s)
     for status in assessment.signals:
         marks, used = config.thresholds.of(status.signal), amount(status)
         if status.signal not in MEMORY_SIGNALS or not isinstance(marks, Thresholds) or used is None or not status.capacity:
             continue
         if status.level is Level.HARD and (state.flights or state.landings):
-            yield 0.0  # relief is on its way, and what it brings decides what is next
+            yield _Reach(0.0)  # relief is on its way, and what it brings decides what is next
         if status.signal is Signal.PLATFORM_MEMORY:
             used = max(used, _at_worst(used, host_then, host_now) or 0.0)
         rate = DOUBT * rise
@@ -135,12 +147,20 @@ def _reaches(
             rate = max(rate, min(PLAUSIBLE_BYTES_PER_S, PLAUSIBLE_PART * status.capacity))
         for mark, lasting_s in ((marks.soft, marks.soft_for), (marks.hard, marks.hard_for)):
             if (left := mark * status.capacity - used) > 0 and rate > 0:
-                yield left / rate + lasting_s
+                yield _Reach(left / rate + lasting_s, left / rise + lasting_s if rise > 0 else math.inf)
         if rise > 0:  # at this rate memory is full, or within the horizon of it, in so long
             acts_at = status.capacity
             if status.signal is Signal.MEMORY and status.level is not Level.HARD:
                 acts_at = max(marks.recover * status.capacity, status.capacity - rise * config.shedding.horizon)
-            yield max(0.0, acts_at - used) / (DOUBT * rise)
+            left = max(0.0, acts_at - used)
+            yield _Reach(left / (DOUBT * rise), left / rise)
+
+
+def _just_after(crossing_s: float, host_s: float, calm_s: float) -> float:
+    """When to tick next, where a crossing is seen to come: between two ticks at the quickest pace, the next waits for it."""
+    if host_s < 2 * SHORTEST_S and SHORTEST_S <= crossing_s < 2 * SHORTEST_S:
+        return min(calm_s, crossing_s + AFTER_S)
+    return host_s
 
 
 def _rise(state: PolicyState, now_s: float) -> float:

@@ -56,6 +56,7 @@ def test_the_pace_keeps_within_what_the_file_and_the_host_can_bear(
     """Whatever is read, the pace is never above the file's, and never below a tenth of a second unless the file's is."""
     for pace in paces(config, readings, footprints, gaps_s):
         assert min(SHORTEST_S, config.sampling.host) <= pace.host_s <= config.sampling.host
+        assert pace.host_s <= pace.next_s <= min(config.sampling.host, max(pace.host_s, 0.22))
         assert min(1.0, config.sampling.containers) <= pace.containers_s <= config.sampling.containers
 
 

@@ -278,7 +278,7 @@ class VirtualHost:
     def tick(self) -> Snapshot:
         """Let one interval pass, and tick. Raises Crash where `steps` was told to; then `restart` goes on."""
         if self.paced:
-            self.interval_s, self.round_s = self.loop.pace.host_s, self.loop.pace.containers_s
+            self.interval_s, self.round_s = self.loop.pace.next_s, self.loop.pace.containers_s
         self.clock.advance(self.interval_s)
         self.engine.poll()
         self.engine.tick += 1

@@ -396,11 +396,11 @@ def a_paced_host(pressure: Shape) -> VirtualHost:
 
 @pytest.mark.parametrize("mib_per_s", [100, 200, 400])
 def test_memory_that_fills_is_answered_where_it_is_known_to_fill_up(mib_per_s: int) -> None:
-    """A hog is answered within a tenth of a second of the moment from which memory would be full within the horizon."""
+    """A hog is answered at the first of quick ticks at which memory would be full within the horizon."""
     host = a_paced_host(ramp_to(1500 * MIB, mib_per_s * MIB))
     host.run_until(lambda snapshot: bool(snapshot.decision.actions), within_s=CALM_S)
     last, before = host.snapshots[-1], host.snapshots[-2]
-    assert last.at_s - before.at_s == pytest.approx(0.1)
+    assert 0.1 - 1e-6 <= last.at_s - before.at_s <= 0.22
     assert used(before) < 0.70 or before.assessment.full_in_s is None or before.assessment.full_in_s > HORIZON_S
     assert last.assessment.full_in_s is not None
     assert last.assessment.full_in_s <= HORIZON_S

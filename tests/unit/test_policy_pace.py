@@ -9,7 +9,7 @@ from support.policy import MIB, TOTAL, World, a_config, an_entry, marks
 
 from guardian.config.schema import HostConfig, SamplingConfig, ThresholdsConfig
 from guardian.model import Inventory, Level, Signal
-from guardian.policy.pace import CALM_S, Pace, at_start, follow, spared, use_age_s
+from guardian.policy.pace import AFTER_S, CALM_S, Pace, at_start, follow, spared, use_age_s
 
 CALM_HOST_S, CALM_CONTAINERS_S = 1.0, 5.0
 SETTLED_S = 10.0  # a rise is forgotten, and what was quick has slowed down
@@ -157,6 +157,27 @@ def test_what_the_host_gains_is_taken_for_the_platforms_until_it_is_read() -> No
     pace = follow(paced.pace, world.assessment, world.host, world.state, False, world.config, world.now_s)
     assert pace.host_s < CALM_HOST_S
     assert platform.read_s == paced.pace.read_s
+
+
+@pytest.mark.parametrize(
+    ("last_mib", "next_s"),
+    [
+        (870, 0.1),  # 0.3 s before it crosses: the next tick is well before that
+        (881, 0.19 + AFTER_S),  # one tick, just after
+        (885, 0.15 + AFTER_S),
+        (889, 0.11 + AFTER_S),
+        (895, 0.1),  # 0.05 s before: there is no quicker pace
+    ],
+)
+def test_a_crossing_that_is_seen_to_come_is_looked_at_just_after_it(last_mib: int, next_s: float) -> None:
+    """Where a steady rise will cross a mark between two ticks at the quickest pace, the next tick comes just after that."""
+    paced = on_platform(500)
+    paced.settle()
+    for mib, after_s in ((600, 1.0), (700, 1.0), (800, 1.0), (last_mib, (last_mib - 800) / 100)):
+        paced.world.mib["core-1"] = mib
+        paced.tick(after_s, memory=0.3 + (mib - 500) * MIB / TOTAL)
+    assert paced.pace.host_s == pytest.approx(0.1)
+    assert paced.pace.next_s == pytest.approx(next_s, abs=0.002)
 
 
 # --- hard, and after ------------------------------------------------------------------------------------------------
