@@ -11,13 +11,14 @@ from typing import Protocol
 
 from guardian.clock import Clock
 from guardian.engine.protocol import Engine
-from guardian.errors import EngineError, EngineTimeout, LedgerError
+from guardian.errors import EngineError, EngineTimeout, GuardianError, LedgerError, SignalError
 from guardian.model import Action, ActionKind, Outcome, Result
 from guardian.telemetry import Telemetry
 from guardian.workers import Workers
 
 WORKERS = 64
 READY = 16  # threads that need not be made when memory is short: a phase's worth of stops at once
+BY_SIGNAL = "ended by signal: the engine did not do it"
 _GOOD = (Result.DONE, Result.GONE)
 
 
@@ -35,9 +36,22 @@ class Actor(Protocol):
     @property
     def in_flight(self) -> tuple[Action, ...]: ...
 
+    @property
+    def no_signals(self) -> str:
+        """Why it cannot act by signal, in words; empty where it can."""
+        ...
+
     def close(self, timeout_s: float) -> None:
         """Begin nothing new, and wait this long at most for what was begun."""
         ...
+
+
+class Signals(Protocol):
+    """What stops a container without the engine. Results are those of `Engine.stop`; raises SignalError."""
+
+    def problem(self) -> str: ...
+
+    def stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result: ...
 
 
 class _Run:
@@ -49,12 +63,13 @@ class _Run:
         self.lock = threading.Lock()
         self.marked = False
         self.refusal = ""  # why the ledger does not let it be sent
+        self.signalled: set[str] = set()  # ended by signal after the engine was asked in vain: that tells how it ends
         self.results: dict[str, Result] = {}
         self.details: list[str] = []
 
 
 class ThreadedActor:
-    """Acts on a real engine.
+    """Acts on a real engine, and where that does not answer by `signals`, if the decision says so.
 
     `before_send` is called on the worker thread just before the first call of an action: there the ledger commits that
     it is sent. `wake` is called after each outcome, so that the next tick comes at once.
@@ -65,15 +80,19 @@ class ThreadedActor:
         engine: Engine,
         clock: Clock,
         telemetry: Telemetry,
-        before_send: Callable[[Action], None],
+        before_send: Callable[[Action], object],
         wake: Callable[[], None] = lambda: None,
+        signals: Signals | None = None,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._telemetry = telemetry
         self._before_send = before_send
         self._wake = wake
+        self._signals = signals
+        self.no_signals = "the engine's containers are not on this host" if signals is None else signals.problem()
         self._workers = Workers("act", WORKERS, READY)
+        self._signalling = Workers("signal", WORKERS, 0 if signals is None else READY)  # never behind calls that hang
         self._lock = threading.Lock()
         self._ended: list[Outcome] = []
         self._running: dict[str, Action] = {}
@@ -114,7 +133,8 @@ class ThreadedActor:
             self._waiting.clear()
             while self._running and (left_s := ends_s - self._clock.monotonic()) > 0:
                 self._idle.wait(left_s)
-        self._workers.close()
+        for workers in (self._workers, self._signalling):
+            workers.close()
 
     def _begin(self, action: Action) -> None:
         run = _Run(action, self._clock.monotonic())
@@ -123,28 +143,38 @@ class ThreadedActor:
             return
         with self._lock:
             self._runs[action.id] = run
+        workers = self._signalling if action.by_signal else self._workers
         for container_id in action.containers:
             try:
-                self._workers.submit(partial(self._work, run, container_id))
+                workers.submit(partial(self._work, run, container_id))
             except RuntimeError as error:  # an exhausted host may refuse a thread: a failure like any other
                 if not self._closed:
                     self._note(run, container_id, Result.FAILED, f"no thread could be started: {error}")
 
     def _work(self, run: _Run, container_id: str) -> None:
-        result, detail = Result.FAILED, ""
-        try:
-            action = self._marked(run)
-            result = self._call(action, container_id)
-        except EngineTimeout as error:
-            result, detail = Result.TIMED_OUT, str(error)
-        except (EngineError, LedgerError) as error:
-            detail = str(error)
-        except Exception as error:  # a bug must not leave an action in flight for ever
-            detail = f"{type(error).__name__}: {error}"
+        result, detail = self._attempt(lambda: self._call(self._marked(run), container_id))
+        if run.action.by_signal and result is Result.DONE:
+            detail = BY_SIGNAL
+        with run.lock:
+            if container_id in run.signalled and result not in _GOOD:
+                return
         self._note(run, container_id, result, detail)
+
+    def _attempt(self, call: Callable[[], Result]) -> tuple[Result, str]:
+        """The result, and what to say of it."""
+        try:
+            return call(), ""
+        except EngineTimeout as error:
+            return Result.TIMED_OUT, str(error)
+        except GuardianError as error:
+            return Result.FAILED, str(error)
+        except Exception as error:  # a bug must not leave an action in flight for ever
+            return Result.FAILED, f"{type(error).__name__}: {error}"
 
     def _note(self, run: _Run, container_id: str, result: Result, detail: str) -> None:
         with run.lock:
+            if container_id in run.results:
+                return
             run.results[container_id] = result
             if detail:
                 run.details.append(detail)
@@ -169,14 +199,24 @@ class ThreadedActor:
             return run.action
 
     def _call(self, action: Action, container_id: str) -> Result:
+        if action.by_signal:
+            return self._by_signal(action, container_id)
         if action.kind is ActionKind.SHED:
             return self._engine.stop(container_id, action.grace_s, action.deadline_s, kill=action.kill_after_grace)
         if action.kind is ActionKind.RESTORE:
             return self._engine.start(container_id, action.deadline_s)
         return self._engine.set_cpu_quota(container_id, action.cores, action.deadline_s)
 
+    def _by_signal(self, action: Action, container_id: str) -> Result:
+        if self._signals is None:
+            raise SignalError(self.no_signals)
+        return self._signals.stop(container_id, action.grace_s, action.deadline_s, action.kill_after_grace)
+
     def _hasten(self, action: Action) -> None:
-        """Give a stop in flight less grace; one that waits for others begins at once. The ledger always comes first."""
+        """Give a stop in flight less grace, or do it by signal; one that waits for others begins at once.
+
+        The ledger always comes first.
+        """
         with self._lock:
             waiting, _ = self._waiting.pop(action.id, (None, None))
             run = self._runs.get(action.id)
@@ -184,7 +224,8 @@ class ThreadedActor:
             self._begin(_sooner(waiting, action))
         elif run is not None:
             with suppress(RuntimeError):  # no thread for it: the stop in flight goes on with the grace that it has
-                self._workers.submit(partial(self._stop_sooner, run, action))
+                workers = self._signalling if action.by_signal else self._workers
+                workers.submit(partial(self._stop_sooner, run, action))
 
     def _stop_sooner(self, run: _Run, action: Action) -> None:
         """Stop again with less grace. The stop in flight sees the end; this one reports nothing."""
@@ -192,11 +233,37 @@ class ThreadedActor:
             if not run.marked:  # its own call is still to come, and takes the shorter grace
                 run.action = _sooner(run.action, action)
                 return
+        if action.by_signal:
+            self._signal_instead(run, action)
+            return
         for container_id in action.containers:
             try:
                 self._engine.stop(container_id, action.grace_s, action.deadline_s, kill=True)
             except EngineError:
                 continue  # the stop in flight has its own deadline and reports it
+
+    def _signal_instead(self, run: _Run, action: Action) -> None:
+        """The engine does not do what it was asked for: its containers are ended by signal, and that makes the outcome."""
+        try:
+            self._before_send(action)
+        except LedgerError:  # it has ended meanwhile
+            return
+        for container_id in action.containers:
+            with run.lock:
+                if container_id in run.results:
+                    continue
+                run.signalled.add(container_id)
+            try:
+                self._signalling.submit(partial(self._end_by_signal, run, action, container_id))
+            except RuntimeError as error:
+                self._note(run, container_id, Result.FAILED, f"no thread could be started: {error}")
+
+    def _end_by_signal(self, run: _Run, action: Action, container_id: str) -> None:
+        """One that is gone already may have been stopped by the engine or not: only the engine can tell, later."""
+        result, detail = self._attempt(lambda: self._by_signal(action, container_id))
+        if result is Result.DONE:
+            detail = BY_SIGNAL
+        self._note(run, container_id, Result.TIMED_OUT if result is Result.GONE else result, detail)
 
     def _conclude(self, run: _Run) -> None:
         results = run.results
@@ -244,4 +311,11 @@ class ThreadedActor:
 
 
 def _sooner(action: Action, hastened: Action) -> Action:
-    return replace(action, grace_s=hastened.grace_s, deadline_s=hastened.deadline_s, hard=hastened.hard, after=())
+    return replace(
+        action,
+        grace_s=hastened.grace_s,
+        deadline_s=hastened.deadline_s,
+        hard=hastened.hard,
+        by_signal=hastened.by_signal,
+        after=(),
+    )

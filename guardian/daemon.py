@@ -14,6 +14,7 @@ from types import FrameType
 
 from guardian import __version__, logs
 from guardian.act import ThreadedActor
+from guardian.act_signals import Signaller
 from guardian.clock import SystemClock
 from guardian.config.schema import Config
 from guardian.engine.connect import open_engine, resolve
@@ -29,7 +30,7 @@ from guardian.ledger.lock import EngineLock, StateLock
 from guardian.ledger.schema import LEDGER_NAME
 from guardian.ledger.store import Store
 from guardian.loop import HostSource, Loop
-from guardian.model import Action, ActionKind, EngineEvent
+from guardian.model import ActionKind, EngineEvent
 from guardian.policy.pace import spared
 from guardian.reloading import Reloader
 from guardian.schedule import Scheduler
@@ -100,7 +101,9 @@ class Daemon:
             on_outage=self._take_outage,
         )
         self._host = host or HostSensor(self._clock, self._disk_path)
-        self._actor = ThreadedActor(self._engine, self._clock, self._metrics, self._mark, self._acted)
+        # Where the engine's containers are not this host's, no process of them is here either.
+        signaller = None if simulated or url.startswith("tcp://") else Signaller(self._clock)
+        self._actor = ThreadedActor(self._engine, self._clock, self._metrics, self._ledger.mark, self._acted, signaller)
         self._loop = Loop(
             config=config,
             mode=config.mode,
@@ -129,6 +132,8 @@ class Daemon:
             signal.signal(number, self._end)
         signal.signal(signal.SIGHUP, self._ask_reload)
         config = self._loop.config
+        if self._actor.no_signals:
+            _log.warning("should the engine hang, nothing could be ended by signal", problem=self._actor.no_signals)
         _log.info(
             "guardian starts",
             version=__version__,
@@ -228,13 +233,6 @@ class Daemon:
 
     def _take_outage(self, from_wall_s: float, to_wall_s: float) -> None:
         self._loop.take_gap(from_wall_s, to_wall_s)
-
-    def _mark(self, action: Action) -> None:
-        """Commit that an action is sent, just before it is."""
-        if action.kind in (ActionKind.RESTORE, ActionKind.UNTHROTTLE):
-            self._ledger.mark_restore_sent(action)
-        else:
-            self._ledger.mark_sent(action)
 
     def _acted(self) -> None:
         """An action has ended: the next list and the next tick come at once."""

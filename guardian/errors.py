@@ -83,6 +83,10 @@ class EngineProtocolError(EngineError):
     reason = "protocol"
 
 
+class SignalError(GuardianError):
+    """Processes cannot be ended without the engine: they are not found, not seen, or may not be signalled."""
+
+
 class LedgerError(GuardianError):
     """The ledger cannot be opened, read or written."""
 

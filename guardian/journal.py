@@ -59,6 +59,7 @@ def decided(decision: Decision, assessment: Assessment, mode: Mode) -> None:
                 "service": str(action.service),
                 "phase": action.phase,
                 "reason": action.reason,
+                "by_signal": action.by_signal,
                 "grace_s": action.grace_s,
                 "expected_relief_bytes": action.relief_bytes,
                 "expected_relief_cores": None if action.relief_cores is None else round(action.relief_cores, 3),

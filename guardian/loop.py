@@ -20,7 +20,7 @@ from guardian.expose.snapshot import Snapshot
 from guardian.ledger import overrides as others
 from guardian.ledger.book import Ledger
 from guardian.ledger.entries import Controls
-from guardian.ledger.reconcile import RETURN_S, Context, FindingKind, reconcile
+from guardian.ledger.reconcile import RETURN_S, Context, Finding, FindingKind, reconcile
 from guardian.model import (
     Action,
     ActionKind,
@@ -62,6 +62,10 @@ def _is_real(action: Action, mode: Mode) -> bool:
     return mode is Mode.ENFORCE or (action.kind in _STARTS and bool(action.by))
 
 
+def _services(findings: tuple[Finding, ...], kind: FindingKind) -> tuple[ServiceKey, ...]:
+    return tuple(finding.service for finding in findings if finding.kind is kind)
+
+
 def _replace(new: Controls, _: Controls) -> Controls:
     return new
 
@@ -80,6 +84,11 @@ class ContainerSource(Protocol):
 
     @property
     def ready(self) -> bool: ...
+
+    @property
+    def down(self) -> bool:
+        """The engine does not answer at all: what it was asked last has failed."""
+        ...
 
     @property
     def engine(self) -> EngineInfo | None: ...
@@ -194,7 +203,7 @@ class Loop:
         under_way = frozenset(action.id for action in self._actor.in_flight)
         outcomes = self._take_outcomes()
         under_way -= {outcome.action.id for outcome in outcomes}  # so that one which ends just now still counts as under way
-        overridden = self._reconcile(config, sample.inventory, platform, under_way)
+        findings = self._reconcile(config, sample.inventory, platform, under_way)
         self._classify_events(platform, under_way)
         entries, controls = self._ledger.open_entries, self._ledger.controls
         assessment, state = assess(
@@ -202,11 +211,14 @@ class Loop:
         )
         inputs = Inputs(
             outcomes=outcomes,
-            overrides=overridden,
+            overrides=_services(findings, FindingKind.OVERRIDE_STARTED),
+            resend=_services(findings, FindingKind.RESEND_STOP),
             entries=entries,
             controls=controls,
             standby=self._standby(),
             engine_ready=self._containers.ready and sample.inventory is not None,
+            engine_down=self._containers.down,
+            signals=not self._actor.no_signals,
             observe=mode is Mode.OBSERVE,
             under_way=under_way,
         )
@@ -271,8 +283,8 @@ class Loop:
 
     def _reconcile(
         self, config: Config, inventory: Inventory | None, platform: Platform, under_way: frozenset[str]
-    ) -> tuple[ServiceKey, ...]:
-        """Compare each new list with what is owed. Returned: shed services that somebody started."""
+    ) -> tuple[Finding, ...]:
+        """Compare each new list with what is owed."""
         if inventory is None or not self._containers.ready or inventory.at_s == self._reconciled_s:
             return ()
         self._reconciled_s = inventory.at_s
@@ -295,7 +307,7 @@ class Loop:
             journal.found(finding)
             if finding.kind in (FindingKind.OVERRIDE_STARTED, FindingKind.OVERRIDE_STOPPED):
                 self._telemetry.overridden("started" if finding.kind is FindingKind.OVERRIDE_STARTED else "stopped")
-        return tuple(finding.service for finding in findings if finding.kind is FindingKind.OVERRIDE_STARTED)
+        return findings
 
     def _classify_events(self, platform: Platform, under_way: frozenset[str]) -> None:
         """Count what other people stopped. What they started shows in the next list, whole."""

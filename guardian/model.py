@@ -334,6 +334,7 @@ class Action:
     deadline_s: float = 15.0  # from the start of the call; later is a failure
     after: tuple[str, ...] = ()  # ids of actions whose containers must be gone first
     hard: bool = False  # part of a hard memory plan: the ledger may write late
+    by_signal: bool = False  # SHED, HASTEN: the engine does not answer, so the processes are signalled instead
     cores: float | None = None  # THROTTLE, UNTHROTTLE: the new quota; None lifts it
     relief_bytes: int | None = None  # expected
     relief_cores: float | None = None

@@ -66,18 +66,30 @@ class Ledger:
             ticket = self._keep(fresh)
         return ticket.wait(HARD_WRITE_S if hard else WRITE_S)
 
-    def mark_sent(self, action: Action, means: Means | None = None) -> bool:
+    def mark(self, action: Action) -> bool:
+        """Just before an action is carried out, whichever it is: the one of the next three that it needs."""
+        if action.kind in _GIVEN_BACK:
+            return self.mark_restore_sent(action)
+        return self.mark_signalled(action) if action.kind is ActionKind.HASTEN else self.mark_sent(action)
+
+    def mark_sent(self, action: Action) -> bool:
         """Just before the call, on the worker's thread. Takes over what older entries of the service still owe.
 
         The result is that of `intend`. LedgerError if the action has no entry that waits: then it must not be sent.
         """
         with self._lock:
             now_wall_s = self._clock.wall()
-            entry = transitions.sent(self._entry(action), now_wall_s, means)
+            entry = transitions.sent(self._entry(action), now_wall_s, Means.SIGNAL if action.by_signal else None)
             older = [one for one in self._entries.values() if one.service == entry.service and one.id != entry.id]
             entry, superseded = transitions.supersede(entry, older, now_wall_s)
             ticket = self._keep((entry, *superseded))
         return ticket.wait(HARD_WRITE_S if action.hard else WRITE_S)
+
+    def mark_signalled(self, action: Action) -> bool:
+        """Just before what was asked of the engine in vain is ended by signal. LedgerError if it has been settled meanwhile."""
+        with self._lock:
+            ticket = self._keep([transitions.signalled(self._entry(action))])
+        return ticket.wait(HARD_WRITE_S)
 
     def mark_restore_sent(self, action: Action) -> bool:
         """Just before a start, or before a quota is lifted. LedgerError for a start that guardian does not owe: it must not be sent.

@@ -63,6 +63,12 @@ def sent(entry: Entry, now_wall_s: float, means: Means | None = None) -> Entry:
     )
 
 
+def signalled(entry: Entry) -> Entry:
+    """The engine was asked to stop it and did not answer: its processes are signalled next."""
+    _require(entry, "signalled", EntryState.SENT)
+    return replace(entry, means=Means.SIGNAL)
+
+
 def supersede(entry: Entry, older: Sequence[Entry], now_wall_s: float) -> tuple[Entry, tuple[Entry, ...]]:
     """Let a newly sent `entry` take over what `older` open entries of its service still owe, and close those.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from guardian.config.schema import Config
+from guardian.ledger.entries import Entry
 from guardian.model import (
     Action,
     ActionKind,
@@ -23,9 +24,17 @@ class Batch:
     """Collects the actions of one tick, each service once, with ids, order and grace."""
 
     def __init__(
-        self, platform: Platform, state: PolicyState, present: shed.Uses, config: Config, assessment: Assessment, now_s: float
+        self,
+        platform: Platform,
+        state: PolicyState,
+        present: shed.Uses,
+        config: Config,
+        assessment: Assessment,
+        now_s: float,
+        by_signal: bool = False,
     ) -> None:
-        self.platform, self.state, self.present, self.config = platform, state, present, config
+        """`by_signal`: the engine does not answer, so what is stopped is ended by signal."""
+        self.platform, self.state, self.present, self.config, self.by_signal = platform, state, present, config, by_signal
         self.assessment, self.now_s = assessment, now_s
         self.actions: list[Action] = []
         self.flights: list[Flight] = []
@@ -66,6 +75,7 @@ class Batch:
                 deadline_s=grace + self.config.engine.timeout,
                 after=() if hard else tuple(self._ids[other] for other in order if other in self._ids),
                 hard=hard,
+                by_signal=self.by_signal,
                 relief_bytes=self.present.footprints.get(key),
                 relief_cores=self.present.cores.get(key),
                 expected_bytes=expected_bytes,
@@ -95,28 +105,65 @@ class Batch:
         )
         self._launch(action, plan.signal.signal, plan)
 
-    def hasten(self, assessment: Assessment, config: Config) -> None:
-        """Under hard memory a stop in flight gets no more grace than a new one, unless it must never be killed."""
+    def resend(self, entry: Entry, hard: bool) -> None:
+        """Stop by the engine what was ended by signal and came back with the engine. What it will need is known from before."""
+        service = self.platform.services[entry.service]
+        if entry.service in self._ids or not service.up or entry.service in self._busy:
+            return
+        grace = service.stop_timeout_s
+        if hard and not service.kill_never:
+            grace = min(grace, shed.hard_grace_s(self.assessment.full_in_s, self.config.shedding.hard_grace))
+        action = Action(
+            id=self._next_id(),
+            kind=ActionKind.SHED,
+            service=entry.service,
+            phase=service.phase,
+            containers=tuple(container.id for container in service.up),
+            reason=entry.reason,
+            grace_s=grace,
+            kill_after_grace=not service.kill_never,
+            deadline_s=grace + self.config.engine.timeout,
+            hard=hard,
+            relief_bytes=self.present.footprints.get(entry.service),
+            relief_cores=self.present.cores.get(entry.service),
+            expected_bytes=entry.expected_bytes,
+            expected_cores=entry.expected_cores,
+            by=entry.by,
+        )
+        self._ids[entry.service] = action.id
+        self._launch(action, None, None)
+
+    def hasten(self, assessment: Assessment, config: Config, signals: bool) -> None:
+        """Under hard memory a stop in flight gets no more grace than a new one, unless it must never be killed.
+
+        `signals`: what the engine was asked for and has not done, or cannot do because it does not answer, is done by signal.
+        """
         grace = shed.hard_grace_s(assessment.full_in_s, config.shedding.hard_grace)
         hastened = []
         for flight in self.state.flights:
             action = flight.action
             left = flight.since_s + action.grace_s - self.now_s
-            if action.kind is ActionKind.SHED and action.kill_after_grace and not flight.hastened and left > grace:
-                self.actions.append(
-                    replace(
-                        action,
-                        kind=ActionKind.HASTEN,
-                        grace_s=grace,
-                        deadline_s=grace + config.engine.timeout,
-                        hard=True,
-                        after=(),
-                    )
+            overdue = action.hard and action.kill_after_grace and flight.overdue(self.now_s)
+            if signals and action.kind is ActionKind.SHED and not action.by_signal and (self.by_signal or overdue):
+                own = action.grace_s if not action.kill_after_grace else 0.0 if overdue else grace
+                again = replace(
+                    action, grace_s=own, deadline_s=own + config.engine.timeout, hard=True, by_signal=True, after=()
                 )
-                hastened.append(replace(flight, hastened=True))
+                self.actions.append(replace(again, kind=ActionKind.HASTEN))
+                hastened.append(self._hastened(flight, again))
+            elif action.kind is ActionKind.SHED and action.kill_after_grace and not flight.hastened and left > grace:
+                again = replace(action, grace_s=grace, deadline_s=grace + config.engine.timeout, hard=True, after=())
+                self.actions.append(replace(again, kind=ActionKind.HASTEN))
+                hastened.append(self._hastened(flight, again))
             else:
                 hastened.append(flight)
         self.state = replace(self.state, flights=tuple(hastened))
+
+    def _hastened(self, flight: Flight, again: Action) -> Flight:
+        """The flight with the new grace and deadline, which count from now."""
+        passed_s = self.now_s - flight.since_s
+        action = replace(again, grace_s=passed_s + again.grace_s, deadline_s=passed_s + again.deadline_s)
+        return replace(flight, action=action, hastened=True)
 
     def _launch(self, action: Action, signal: Signal | None, plan: shed.Plan | None) -> None:
         resource = Resource.MEMORY if signal is None else shed.resource_of(signal)

@@ -81,7 +81,7 @@ def decide(
         fallen=fallen,
         ineffective=tuple(signal for signal in SHEDDING if _breaker_open(state, signal, now_s)),
     )
-    if deficits or inputs.shed_orders or state.exhausted_since_s is not None:
+    if deficits or inputs.shed_orders or inputs.resend or state.exhausted_since_s is not None:
         decision, state = _shed(decision, deficits, assessment, host, platform, inputs, state, config, now_s)
     if not decision.actions and (inputs.entries or state.virtual or state.throttled or state.ordered):
         decision, state = _restore(decision, assessment, platform, inputs, state, config, now_s)
@@ -122,7 +122,7 @@ def _shed(
     platform = without_owed(platform, inputs.entries)
     busy = frozenset(flight.action.service for flight in state.flights) | frozenset(one.service for one in state.virtual)
     pins = inputs.controls.pins
-    present = shed.uses(platform, now_s) if deficits or inputs.shed_orders else shed.Uses()
+    present = shed.uses(platform, now_s) if deficits or inputs.shed_orders or inputs.resend else shed.Uses()
     found: list[Ranked] = []
     if deficits:
         found, _ = candidates(platform, busy, pins, state, now_s, present.footprints, present.cores)
@@ -141,18 +141,20 @@ def _shed(
     held = _why_none(plans, inputs)
     actions: list[Action] = []
     flights: list[Flight] = []
-    if not inputs.standby and inputs.engine_ready:
-        batch = Batch(platform, state, present, config, assessment, now_s)
-        orders = [one for one in inputs.shed_orders if one[0] not in busy]
+    if not inputs.standby and (inputs.engine_ready or _may_signal(inputs)):
+        batch = Batch(platform, state, present, config, assessment, now_s, by_signal=not inputs.engine_ready)
+        orders = [one for one in inputs.shed_orders if one[0] not in busy and inputs.engine_ready]
         hard = [plan for plan in plans if plan.hard and not plan.held]
-        soft = [] if hard else [plan for plan in plans if not plan.hard and not plan.held]
+        soft = [] if hard or not inputs.engine_ready else [plan for plan in plans if not plan.hard and not plan.held]
+        for entry in _to_resend(inputs, platform, state, now_s):
+            batch.resend(entry, hard=any(plan.hard for plan in plans))
         for service, who in orders:
             batch.add((*platform.requirers.get(service, ()), service), None, hard=False, by=who)
         if hard:  # all of them are about memory, and one relief counts in each: what covers the largest covers all
             plan = max(hard, key=lambda one: one.deficit.open)
             for one in plan.picked:
                 batch.add(one.group, plan, hard=True)
-        if soft and not orders and not decision.actions:
+        if soft and not orders and not batch.actions:
             plan = max(soft, key=lambda one: one.deficit.open / (one.signal.capacity or 1.0))
             if _may_throttle(plan, state):
                 batch.throttle(plan)
@@ -160,7 +162,7 @@ def _shed(
                 batch.add(plan.picked[0].group, plan, hard=False)
             decision = replace(decision, signal=plan.signal, deficit=plan.deficit, candidates=plan.ranking)
         if any(plan.hard for plan in plans):
-            batch.hasten(assessment, config)
+            batch.hasten(assessment, config, inputs.signals)
         actions, flights, state = batch.actions, batch.flights, replace(batch.state, actions=batch.handed_out)
         if state.rising is not None and any(flight.action.service == state.rising.service for flight in flights):
             decision = replace(decision, restored=(*decision.restored, state.rising.service))  # it was up, or is given up
@@ -169,6 +171,28 @@ def _shed(
             state = replace(state, soft_sheds_s=(*state.soft_sheds_s, now_s))
     state = replace(state, flights=(*state.flights, *flights))
     return replace(decision, actions=tuple(actions), held=(*decision.held, *held)), state
+
+
+def _may_signal(inputs: Inputs) -> bool:
+    """Design, section 8: where the engine does not answer, what hard memory needs is ended by signal."""
+    return inputs.signals and inputs.engine_down
+
+
+def _to_resend(inputs: Inputs, platform: Platform, state: PolicyState, now_s: float) -> list[Entry]:
+    """Entries of what was ended by signal and started again by the engine, which knew of no stop: it is asked for one now.
+
+    What an operator has pinned or put under protect since stays up.
+    """
+    found = []
+    for entry in inputs.entries if inputs.resend and inputs.engine_ready and not inputs.observe else ():
+        service = platform.services.get(entry.service)
+        if entry.service not in inputs.resend or entry.means is not Means.SIGNAL or service is None:
+            continue
+        retry_s = state.memo(entry.service).retry_at_s
+        kept = service.protect or entry.service in inputs.controls.pins
+        if not kept and (retry_s is None or now_s >= retry_s):
+            found.append(entry)
+    return found
 
 
 def without_owed(platform: Platform, entries: tuple[Entry, ...]) -> Platform:
@@ -190,7 +214,8 @@ def without_owed(platform: Platform, entries: tuple[Entry, ...]) -> Platform:
 def _why_none(plans: list[shed.Plan], inputs: Inputs) -> tuple[Held, ...]:
     held = []
     for plan in plans:
-        why = "standby" if inputs.standby else "engine" if not inputs.engine_ready else plan.held
+        able = inputs.engine_ready or (plan.hard and _may_signal(inputs))
+        why = "standby" if inputs.standby else plan.held if able else "engine"
         if why:
             victim = plan.picked[0].service.key if plan.picked else None
             held.append(Held(ActionKind.SHED, why, victim, f"{plan.signal.signal.value}"))

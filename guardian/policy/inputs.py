@@ -23,5 +23,8 @@ class Inputs:
     controls: Controls = field(default_factory=Controls)
     standby: bool = False
     engine_ready: bool = True  # it answers, and the list of containers is complete
+    engine_down: bool = False  # it does not answer at all
+    signals: bool = False  # containers can be ended by signal, without the engine
+    resend: tuple[ServiceKey, ...] = ()  # ended by signal, and the engine started them again: the stop is due
     observe: bool = False  # decide as always; what comes of it is only pretended
     under_way: frozenset[str] | None = None  # ids of actions that are being carried out; None: not told

@@ -95,7 +95,8 @@ def _shed_ended(
         return replace(state, virtual=(*state.virtual, virtual), last_outcome_s=outcome.at_s)
     state = replace(state, last_outcome_s=max(outcome.at_s, state.last_outcome_s or outcome.at_s))
     if outcome.result is Result.GONE:  # it had ended by itself: no relief of ours
-        return with_memo(state, action.service, replace(memo, failures=0, retry_at_s=None))
+        again_s = now_s + RETRY_S[1] if action.by_signal else None  # without the engine no list shows that it is gone
+        return with_memo(state, action.service, replace(memo, failures=0, retry_at_s=again_s))
     if outcome.result is not Result.DONE:
         return with_memo(state, action.service, failed(memo, now_s))
     if flight.signal is not None:

@@ -45,6 +45,11 @@ class Flight:
     baseline: Baseline | None = None
     hastened: bool = False
 
+    def overdue(self, now_s: float) -> bool:
+        """Whether the engine had its grace, and half of what the deadline leaves beyond: then its adapter has it killed."""
+        grace, deadline = self.action.grace_s, self.action.deadline_s
+        return now_s - self.since_s >= grace + max(0.0, deadline - grace) / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Landing:

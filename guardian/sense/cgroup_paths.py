@@ -139,7 +139,7 @@ class CgroupFinder:
             directories += 1
             for name, has_children in _children(f"{self._top}/{below}"):
                 entries += 1
-                id_ = _id_in(name)
+                id_ = container_id_in(name)
                 if id_ in container_ids and id_ not in found:
                     found[id_] = below + name
                     self._remember(
@@ -150,7 +150,7 @@ class CgroupFinder:
         return found
 
 
-def _id_in(name: str) -> str:
+def container_id_in(name: str) -> str:
     """The container's id in the name of its directory: `<id>`, `docker-<id>.scope`, `libpod-<id>.scope` …
 
     A mount unit of systemd has the id in its name too (`…-containers-<id>-mounts-shm.mount`) and is no container.

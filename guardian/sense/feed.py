@@ -14,7 +14,7 @@ from guardian import logs
 from guardian.clock import Clock
 from guardian.engine.protocol import Engine, RawStats
 from guardian.errors import EngineError
-from guardian.model import EngineInfo, Inventory, Usage
+from guardian.model import ContainerState, EngineInfo, Inventory, Usage
 from guardian.sense.cgroups import CgroupReader, Readings
 from guardian.sense.containers import ContainerSensor
 from guardian.sense.selves import own_ids
@@ -123,6 +123,11 @@ class Feed:
         return self._up is True and self._distrusted_s is None
 
     @property
+    def down(self) -> bool:
+        """The engine does not answer at all."""
+        return self._up is False
+
+    @property
     def engine(self) -> EngineInfo | None:
         return self._info
 
@@ -145,7 +150,13 @@ class Feed:
             )
         for id_ in self._gone:
             usage.pop(id_, None)
-        return replace(inventory, usage=usage)
+        if not self._gone or not self.down:
+            return replace(inventory, usage=usage)
+        # No list will tell for now, and the kernel has: nothing of these runs any more.
+        containers = tuple(
+            replace(one, state=ContainerState.EXITED) if one.id in self._gone else one for one in inventory.containers
+        )
+        return replace(inventory, containers=containers, usage=usage)
 
     def _follow(self, cgroups: CgroupReader, inventory: Inventory) -> None:
         """Open the files of what is new, and compare each container once with what the engine says of it."""

@@ -97,8 +97,9 @@ def assert_sound(case: Case, host: VirtualHost) -> None:
     for call in host.engine.calls:
         assert call.service is not None
         kinds = by_tick.setdefault(call.tick, {"stop": set(), "start": set(), "quota": set()})
-        kinds[call.kind].add(call.service.name)
-        if call.kind == "stop":
+        kind = "stop" if call.kind == "signal" else call.kind
+        kinds[kind].add(call.service.name)
+        if kind == "stop":
             assert call.service.name not in case.protected
             assert call.kill or call.service.name in case.never_killed
             assert call.kill != (call.service.name in case.never_killed)
@@ -219,6 +220,21 @@ def test_observe_mode_calls_nothing_and_repeats_nothing(case: Case) -> None:
     restores = [action.service for action in host.actions if action.kind is ActionKind.RESTORE]
     for service in set(sheds):
         assert sheds.count(service) <= restores.count(service) + 1
+
+
+@given(cases(), st.integers(1, 30), st.integers(1, 40), st.integers(1, 120))
+@settings(max_examples=150)
+def test_an_engine_that_hangs_under_pressure_costs_nothing_for_good(case: Case, since: int, lasts: int, crash_at: int) -> None:
+    """Whenever the engine hangs, and guardian dies in it: no protected service is signalled, and all is restored in the end."""
+    host = VirtualHost(case.scenario, case.config, with_cgroups=True)
+    host.run(since)
+    host.engine_down()
+    host.run_through_crash(lasts, crash_at)
+    host.engine_down(False)
+    host.run(TROUBLE_S)
+    calm(host)
+    assert_all_is_back(host)
+    assert_sound(case, host)
 
 
 def run_with_operator(case: Case, seed: int) -> tuple[VirtualHost, str, str]:

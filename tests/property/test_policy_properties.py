@@ -220,6 +220,15 @@ def replace_usage(facts: Facts, platform: object, now_s: float) -> object:
     return replace(platform, usage=inventory_of(facts, now_s).usage, read_s=now_s - 1)  # type: ignore[type-var]
 
 
+@given(st.one_of(hard, soft))
+@settings(max_examples=300)
+def test_without_the_engine_hard_memory_takes_the_same_victims_and_nothing_else_is_stopped(facts: Facts) -> None:
+    """Without the engine hard memory takes the same victims, by signal; soft memory and CPU take none."""
+    with_it, without = decide_once(facts), decide_once(facts, engine_ready=False, engine_down=True, signals=True)
+    assert without.actions == tuple(replace(action, by_signal=True) for action in with_it.actions if action.hard)
+    assert decide_once(facts, engine_ready=False, engine_down=True).actions == ()
+
+
 @given(hard)
 @settings(max_examples=150)
 def test_the_same_input_twice_is_the_same_decision(facts: Facts) -> None:

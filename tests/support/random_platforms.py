@@ -296,13 +296,13 @@ def resolve_facts(facts: Facts, shuffle: random.Random | None = None) -> tuple[C
     return config, resolve(config, inventory_of(facts, shuffle=shuffle), own, float(CORES))
 
 
-def decide_once(facts: Facts, shuffle: random.Random | None = None, host: bool = True) -> Decision:
-    """One tick on this platform, whose levels are reached at once."""
+def decide_once(facts: Facts, shuffle: random.Random | None = None, host: bool = True, **inputs: bool) -> Decision:
+    """One tick on this platform, whose levels are reached at once. `inputs` are fields of `Inputs`."""
     config, platform = resolve_facts(facts, shuffle)
     reading = host_of(facts) if host else None
     controls = Controls(pins=pins_of(facts))
     assessment, state = assess(reading, platform, (), controls.pins, state_of(facts), config, NOW_S)
-    return decide(assessment, reading, platform, Inputs(controls=controls), state, config, NOW_S)[0]
+    return decide(assessment, reading, platform, Inputs(controls=controls, **inputs), state, config, NOW_S)[0]  # type: ignore[arg-type]
 
 
 def shed_names(decision: Decision) -> list[str]:

@@ -85,6 +85,7 @@ class MadeUpReadings:
     def __init__(self, count: int, clock: VirtualClock) -> None:
         self.used = CALM
         self.ready = True
+        self.down = False
         self.engine = EngineInfo("id", "host", "26.1.5", "1.45", 2, 4, 64 * GIB, "/var/lib/docker")
         self.excluded: frozenset[str] = frozenset()
         self._clock = clock
@@ -126,6 +127,7 @@ class NobodyActs:
 
     def __init__(self) -> None:
         self.in_flight: tuple[Action, ...] = ()
+        self.no_signals = ""
 
     def submit(self, actions: Sequence[Action]) -> None:
         self.in_flight += tuple(actions)

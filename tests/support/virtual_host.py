@@ -6,7 +6,7 @@ process can die is counted, so that a test can end guardian at any of them and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from guardian.clock import VirtualClock
@@ -21,7 +21,8 @@ from guardian.ledger.book import Ledger
 from guardian.ledger.entries import Controls, Entry, HistoryRow, ServiceMemory
 from guardian.ledger.store import Loaded
 from guardian.loop import Loop
-from guardian.model import Action, ActionKind, Mode, Result, ServiceKey
+from guardian.model import Action, Container, ContainerState, Mode, Result, ServiceKey
+from guardian.sense.cgroups import Readings
 from guardian.sense.containers import ContainerSensor
 from guardian.sense.feed import Feed
 from guardian.telemetry import NullTelemetry
@@ -132,7 +133,7 @@ class EngineCall:
 
     at_s: float
     tick: int
-    kind: str  # stop, start, quota
+    kind: str  # stop, signal, start, quota
     container_id: str
     service: ServiceKey | None
     grace_s: float | None = None
@@ -157,6 +158,13 @@ class RecordedEngine(SimulatedEngine):
         self._step("after:stop")
         return call
 
+    def begin_signal(self, container_id: str, grace_s: float, kill: bool = True) -> Call:
+        self._record("signal", container_id, grace_s=grace_s, kill=kill)
+        self._step("before:signal")
+        call = super().begin_signal(container_id, grace_s, kill)
+        self._step("after:signal")
+        return call
+
     def start(self, container_id: str, deadline_s: float = 0.0) -> Result:
         self._record("start", container_id)
         self._step("before:start")
@@ -177,6 +185,27 @@ class RecordedEngine(SimulatedEngine):
         cell = self._world.cells.get(container_id)
         service = None if cell is None else cell.service
         self.calls.append(EngineCall(self._now.monotonic(), self.tick, kind, container_id, service, grace_s, kill, cores))
+
+
+class VirtualCgroups:
+    """What `sense.cgroups.CgroupReader` promises, of the simulated engine's containers."""
+
+    def __init__(self, engine: SimulatedEngine, clock: VirtualClock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.covered: frozenset[str] = frozenset()
+        self.unchecked: frozenset[str] = frozenset()
+
+    def follow(self, containers: Sequence[Container]) -> None:
+        self.covered = frozenset(one.id for one in containers if one.state is ContainerState.RUNNING)
+
+    def read(self) -> Readings:
+        self._engine.poll()
+        world = self._engine._world
+        cells = {one: world.cells[one] for one in self.covered if one in world.cells and world.cells[one].runs}
+        gone = self.covered - cells.keys()
+        self.covered -= gone
+        return Readings(self._clock.monotonic(), {one: world.stats(cell) for one, cell in cells.items()}, gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +261,7 @@ class VirtualHost:
     round_s: float = 1.0
     interval_s: float = 1.0
     paced: bool = False
+    with_cgroups: bool = False  # use is read past the engine, whether or not that answers
     clock: VirtualClock = field(default_factory=VirtualClock)
     snapshots: list[Snapshot] = field(default_factory=list)
     runs: int = 0
@@ -251,8 +281,9 @@ class VirtualHost:
         self.runs += 1
         self.ledger = Ledger(self.store, self.clock)  # type: ignore[arg-type]
         self.sensor = ContainerSensor(self.engine, self.scope, self.clock, self.telemetry)
-        self.feed = Feed(self.engine, self.sensor, None, self.clock)
-        self.actor = VirtualActor(self.engine, self.clock, self._mark)
+        cgroups = VirtualCgroups(self.engine, self.clock) if self.with_cgroups else None
+        self.feed = Feed(self.engine, self.sensor, cgroups, self.clock)  # type: ignore[arg-type]
+        self.actor = VirtualActor(self.engine, self.clock, self.ledger.mark)
         self.loop = Loop(
             config=self.config,
             mode=self.config.mode,
@@ -265,13 +296,6 @@ class VirtualHost:
             run_id=f"run{self.runs}",
         )
         self._read_s: float | None = None
-
-    def _mark(self, action: Action) -> None:
-        """As the daemon does: committed as sent, just before it is."""
-        if action.kind in (ActionKind.RESTORE, ActionKind.UNTHROTTLE):
-            self.ledger.mark_restore_sent(action)
-        else:
-            self.ledger.mark_sent(action)
 
     # --- time -------------------------------------------------------------------------------------------------------
 

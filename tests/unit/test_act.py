@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from support.ledgers import an_action
 
-from guardian.act import READY, ThreadedActor
+from guardian.act import READY, WORKERS, ThreadedActor
 from guardian.clock import VirtualClock
-from guardian.errors import EngineError, EngineTimeout, EngineUnreachable, LedgerError
+from guardian.errors import EngineError, EngineTimeout, EngineUnreachable, LedgerError, SignalError
 from guardian.model import Action, ActionKind, Outcome, Result
 from guardian.telemetry import NullTelemetry
 
@@ -81,6 +81,13 @@ class FakeEngine:
         return self.answers.get(container_id, Result.DONE)
 
 
+class FakeSignals(FakeEngine):
+    """Ends containers past the engine."""
+
+    def problem(self) -> str:
+        return ""
+
+
 class Heard(NullTelemetry):
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
@@ -102,11 +109,20 @@ class Stage:
         self.telemetry = Heard()
         self.marked: list[str] = []
         self.refused: set[str] = set()
+        self.refused_kinds: set[tuple[ActionKind, str]] = set()
         self._woken = threading.Semaphore(0)
-        self.actor = ThreadedActor(self.engine, self.clock, self.telemetry, self._mark, self._woken.release)  # type: ignore[arg-type]
+        self.signals = FakeSignals()
+        self.actor = ThreadedActor(
+            self.engine,  # type: ignore[arg-type]
+            self.clock,
+            self.telemetry,
+            self._mark,
+            self._woken.release,
+            self.signals,
+        )
 
     def _mark(self, action: Action) -> None:
-        if action.id in self.refused:
+        if action.id in self.refused or (action.kind, action.id) in self.refused_kinds:
             raise LedgerError(f"action {action.id}: has no open entry")
         self.marked.append(action.id)
 
@@ -135,7 +151,7 @@ class WatchedClock(VirtualClock):
 def stage() -> Iterator[Stage]:
     stage = Stage()
     yield stage
-    for ends in stage.engine._ends.values():
+    for ends in (*stage.engine._ends.values(), *stage.signals._ends.values()):
         ends.set()
     stage.actor.close(PATIENCE_S)
 
@@ -452,3 +468,122 @@ def test_a_replica_without_a_thread_leaves_the_outcome_of_the_others_known(
 
 def no_thread(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+# --- by signal ------------------------------------------------------------------------------------------------------
+
+
+def test_an_action_by_signal_asks_the_engine_nothing(stage: Stage) -> None:
+    """An action by signal is marked as sent, asks the engine nothing, and says how it was done."""
+    stage.submit(an_action(containers=("c1", "c2"), grace_s=3.0, deadline_s=8.0, by_signal=True))
+    (outcome,) = stage.ended()
+    assert stage.engine.calls == []
+    assert sorted(call.container_id for call in stage.signals.calls) == ["c1", "c2"]
+    assert {(call.grace_s, call.kill, call.deadline_s) for call in stage.signals.calls} == {(3.0, True, 8.0)}
+    assert (outcome.result, outcome.stopped) == (Result.DONE, ("c1", "c2"))
+    assert "by signal" in outcome.detail
+    assert stage.marked == ["a1"]
+
+
+def test_signals_that_cannot_be_sent_are_a_failure(stage: Stage) -> None:
+    """Signals that cannot be sent are a failure in words, and nothing counts as stopped."""
+    stage.signals.fails["c1"] = SignalError("process 7 may not be signalled")
+    stage.submit(an_action(by_signal=True))
+    (outcome,) = stage.ended()
+    assert (outcome.result, outcome.detail, outcome.stopped) == (Result.FAILED, "process 7 may not be signalled", ())
+
+
+def test_a_stop_that_hangs_is_done_by_signal_with_one_outcome(stage: Stage) -> None:
+    """A stop that hangs in the engine is done by signal; that is its outcome, and what the engine says later is not heard."""
+    stage.engine.slow("c1")
+    action = an_action(grace_s=30.0)
+    stage.submit(action)
+    stage.engine.called(1)
+    stage.submit(hasten(action, by_signal=True, grace_s=3.0))
+    (outcome,) = stage.ended()
+    assert stage.signals.calls == [Call("stop", "c1", 3.0, True, deadline_s=5.0)]
+    assert (outcome.result, outcome.stopped) == (Result.DONE, ("c1",))
+    assert "by signal" in outcome.detail
+    assert stage.marked == ["a1", "a1"]  # sent, and signalled
+    stage.engine.fails["c1"] = EngineTimeout("late")
+    stage.engine.let_end("c1")
+    stage.actor.close(PATIENCE_S)
+    assert stage.actor.outcomes() == []
+
+
+def test_while_the_signal_works_a_failure_of_the_engine_is_not_the_outcome(stage: Stage) -> None:
+    """While the signal works, the engine's failure is not the outcome: the signal is."""
+    stage.engine.slow("c1")
+    stage.signals.slow("c1")
+    action = an_action()
+    stage.submit(action)
+    stage.engine.called(1)
+    stage.submit(hasten(action, by_signal=True, grace_s=3.0))
+    stage.signals.called(1)
+    stage.engine.fails["c1"] = EngineTimeout("late")
+    stage.engine.let_end("c1")
+    assert stage.actor.in_flight == (action,)
+    stage.signals.let_end("c1")
+    (outcome,) = stage.ended()
+    assert outcome.result is Result.DONE
+
+
+def test_one_that_is_gone_when_the_signal_comes_may_have_been_stopped_by_the_engine(stage: Stage) -> None:
+    """What is gone when the signal comes may have been stopped by the engine: nobody answered, so it stays in doubt."""
+    stage.engine.slow("c1")
+    stage.signals.answers["c1"] = Result.GONE
+    action = an_action()
+    stage.submit(action)
+    stage.engine.called(1)
+    stage.submit(hasten(action, by_signal=True))
+    (outcome,) = stage.ended()
+    assert (outcome.result, outcome.stopped) == (Result.TIMED_OUT, ())
+
+
+def test_what_the_ledger_has_settled_is_not_signalled(stage: Stage) -> None:
+    """What the ledger has settled meanwhile is not signalled: the stop in flight reports alone."""
+    stage.engine.slow("c1")
+    stage.refused_kinds.add((HASTEN, "a1"))
+    action = an_action()
+    stage.submit(action)
+    stage.engine.called(1)
+    stage.submit(hasten(action, by_signal=True))
+    stage.engine.let_end("c1")
+    (outcome,) = stage.ended()
+    assert outcome.result is Result.DONE
+    assert stage.signals.calls == []
+
+
+def test_a_stop_that_waits_for_others_is_done_by_signal_at_once(stage: Stage) -> None:
+    """A stop that waits for others is done by signal at once, and never asked of the engine."""
+    stage.engine.slow("web")
+    second = an_action("a2", containers=("db",), after=("a1",))
+    stage.submit(an_action("a1", containers=("web",)), second)
+    stage.submit(hasten(second, by_signal=True))
+    (outcome,) = stage.ended()
+    assert (outcome.action.id, outcome.result) == ("a2", Result.DONE)
+    assert [call.container_id for call in stage.signals.calls] == ["db"]
+    assert [call.container_id for call in stage.engine.called(1)] == ["web"]
+
+
+def test_signals_never_wait_behind_calls_that_hang(stage: Stage) -> None:
+    """However many calls hang in the engine, signals are sent at once."""
+    ids = tuple(f"c{number}" for number in range(WORKERS + 6))
+    stage.engine.slow(*ids)
+    action = an_action(containers=ids)
+    stage.submit(action)
+    stage.engine.called(WORKERS)
+    stage.submit(an_action("a2", containers=("other",), by_signal=True))
+    (outcome,) = stage.ended()
+    assert (outcome.action.id, outcome.result) == ("a2", Result.DONE)
+
+
+def test_without_signals_it_says_so_beforehand(stage: Stage) -> None:
+    """An actor without signals says so beforehand, and fails what is asked of it all the same."""
+    assert stage.actor.no_signals == ""
+    alone = ThreadedActor(stage.engine, stage.clock, stage.telemetry, stage._mark, stage._woken.release)  # type: ignore[arg-type]
+    assert "not on this host" in alone.no_signals
+    alone.submit([an_action(by_signal=True)])
+    assert stage._woken.acquire(timeout=PATIENCE_S)
+    assert [one.result for one in alone.outcomes()] == [Result.FAILED]
+    alone.close(PATIENCE_S)

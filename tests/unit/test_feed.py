@@ -10,7 +10,7 @@ import pytest
 from guardian.clock import VirtualClock
 from guardian.engine.protocol import RawStats, Scope
 from guardian.errors import EngineError, EngineUnreachable
-from guardian.model import Container, EngineInfo, Inventory, ServiceKey, Usage
+from guardian.model import Container, ContainerState, EngineInfo, Inventory, ServiceKey, Usage
 from guardian.sense.cgroups import Readings
 from guardian.sense.containers import ContainerSensor
 from guardian.sense.feed import CpuMean, Feed
@@ -327,6 +327,22 @@ def test_what_has_gone_stays_gone_until_the_next_list() -> None:
     assert stage.wanted == 1
     stage.engine.listed = stage.engine.listed[1:]
     assert WEB not in stage.round().usage
+
+
+def test_what_ends_while_the_engine_does_not_answer_is_shown_as_ended() -> None:
+    """What the kernel says has ended while the engine does not answer is shown as ended: no list will say so for now."""
+    stage = Stage(cgroups=True)
+    stage.files.footprints = {WEB: 100 * MIB, API: 200 * MIB}
+    stage.round()
+    assert not stage.feed.down
+    stage.engine.down = EngineUnreachable("hangs")
+    stage.files.ended = {WEB}
+    shown = {one.id: one.state for one in stage.round().containers}
+    assert stage.feed.down
+    assert shown == {WEB: ContainerState.EXITED, API: ContainerState.RUNNING}
+    stage.engine.down = None
+    assert {one.state for one in stage.round().containers} == {ContainerState.RUNNING}  # as the new list says
+    assert not stage.feed.down
 
 
 def test_what_has_gone_and_is_listed_again_is_known_again() -> None:

@@ -136,6 +136,7 @@ def test_a_decision_is_one_line_with_all_its_numbers(log: Log) -> None:
                 "service": "demo/kibana",
                 "phase": 5,
                 "reason": "memory",
+                "by_signal": False,
                 "grace_s": 10.0,
                 "expected_relief_bytes": 300 * MIB,
                 "expected_relief_cores": 0.123,

@@ -151,10 +151,10 @@ def test_a_stop_sent_again_supersedes_the_first(book: Book) -> None:
 
 def test_the_api_stop_after_a_signal_supersedes_the_signal(book: Book) -> None:
     """The API stop after a signal supersedes the signal."""
-    action = an_action("a1")
+    action = an_action("a1", by_signal=True)
     container = a_container(restart_policy="always")
     book.ledger.intend([action], by_id(container))
-    book.ledger.mark_sent(action, Means.SIGNAL)
+    book.ledger.mark(action)
     book.ledger.settle(an_outcome(action, at_wall_s=T0 + 1))
     running = started(container, T0 + 2)
     found = book.ledger.apply(reconcile(book.ledger.open_entries, [running], Context(), T0 + 5))

@@ -13,7 +13,7 @@ from guardian.engine.simulated.scenario import Host, HostStep, Scenario, Service
 from guardian.errors import LedgerError
 from guardian.expose.orders import Order, OrderKind
 from guardian.expose.snapshot import Snapshot
-from guardian.ledger.entries import EntryState
+from guardian.ledger.entries import EntryState, Means
 from guardian.model import ActionKind, Level, Mode, Outcome, Result
 from guardian.sense.containers import ContainerSensor
 from guardian.telemetry import NullTelemetry
@@ -424,3 +424,71 @@ def used(snapshot: Snapshot) -> float:
     assert host.memory_total_bytes
     assert host.memory_available_bytes is not None
     return 1 - host.memory_available_bytes / host.memory_total_bytes
+
+
+# --- the engine hangs -----------------------------------------------------------------------------------------------
+
+
+def a_hanging_host(restart: str = "unless-stopped", mode: Mode = Mode.ENFORCE) -> VirtualHost:
+    """As `a_host`, whose engine is away when memory becomes hard, for a while from PRESSED_S on."""
+    scenario = Scenario(
+        host=Host(steps=(HostStep(at=PRESSED_S, memory=steady(1300 * MIB)), HostStep(at=CALM_S, memory=ramp_to(0, 400 * MIB)))),
+        services={
+            "db": Service(memory=700 * MIB),
+            "web": Service(memory=500 * MIB),
+            "logs": Service(memory=900 * MIB, restart=restart),
+        },
+    )
+    config = a_config(Phase(("db",), protected=True), ("web",), ("logs",), mode=mode)
+    host = VirtualHost(scenario, config, with_cgroups=True)
+    host.telemetry = Heard()  # type: ignore[assignment]
+    host._begin()
+    host.run(PRESSED_S - 3)
+    host.engine_down()
+    return host
+
+
+def test_under_hard_memory_a_hanging_engine_is_done_without_and_told_later() -> None:
+    """With the engine away the victim ends by signal; what the engine restarts is stopped by it, and restored later; no override."""
+    host = a_hanging_host()
+    until_shed(host)
+    (entry,) = host.run(5).entries
+    assert (entry.service, entry.state, entry.means) == (key("logs"), EntryState.SHED, Means.SIGNAL)
+    assert [(call.kind, call.service) for call in host.engine.calls] == [("signal", key("logs"))]
+    host.engine_down(False)
+    host.run_until(lambda _: host.stops() == ["logs"], within_s=5)
+    host.run(3)
+    assert host.down == {"logs"}
+    host.run_until(lambda snapshot: not snapshot.entries, within_s=300)
+    assert host.starts() == ["logs"]
+    assert host.down == set()
+    assert heard(host).overrides == []
+
+
+def test_what_ended_by_signal_and_stays_down_is_restored_like_any_other() -> None:
+    """What ended by signal and no policy restarts is owed like any other, and restored."""
+    host = a_hanging_host(restart="no")
+    until_shed(host)
+    host.engine_down(False)
+    host.run_until(lambda snapshot: not snapshot.entries and host.down == set(), within_s=300)
+    assert (host.stops(), host.starts()) == ([], ["logs"])
+    assert heard(host).overrides == []
+
+
+def test_a_crash_while_the_engine_hangs_forgets_nothing() -> None:
+    """Guardian is killed after the signal and starts while the engine still hangs: what it ended is stopped or restored."""
+    host = a_hanging_host(restart="no")
+    until_shed(host)
+    host.crash()
+    host.run(5)
+    host.engine_down(False)
+    host.run_until(lambda snapshot: not snapshot.entries and host.down == set(), within_s=300)
+    assert host.starts() == ["logs"]
+
+
+def test_observe_mode_signals_nobody() -> None:
+    """In observe mode the same is decided, and nobody is signalled."""
+    host = a_hanging_host(mode=Mode.OBSERVE)
+    host.run(10)
+    assert host.engine.calls == []
+    assert [(action.service, action.by_signal) for action in host.actions] == [(key("logs"), True)]

@@ -30,8 +30,10 @@ class VirtualActor:
     `before_send` is called just before the first call of an action: there the ledger commits that it is sent.
     """
 
+    no_signals = ""
+
     def __init__(
-        self, engine: SimulatedEngine, clock: Clock, before_send: Callable[[Action], None] = lambda _action: None
+        self, engine: SimulatedEngine, clock: Clock, before_send: Callable[[Action], object] = lambda _action: None
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -94,6 +96,8 @@ class VirtualActor:
 
     def _call(self, flight: _Flight, container_id: str) -> Call:
         action, now_s = flight.action, self._clock.monotonic()
+        if action.by_signal:
+            return self._engine.begin_signal(container_id, action.grace_s, action.kill_after_grace)
         try:
             if action.kind is ActionKind.SHED:
                 return self._engine.begin_stop(container_id, action.grace_s, action.kill_after_grace)
@@ -109,14 +113,35 @@ class VirtualActor:
         if flight is None:
             return
         if flight.began_s is None:  # it waits for nobody now; its own call is the short one
-            flight.action = replace(flight.action, grace_s=action.grace_s, deadline_s=action.deadline_s, hard=action.hard)
+            flight.action = replace(
+                flight.action,
+                grace_s=action.grace_s,
+                deadline_s=action.deadline_s,
+                hard=action.hard,
+                by_signal=action.by_signal,
+            )
             flight.before.clear()
+            return
+        if action.by_signal:
+            self._signal_instead(flight, action)
             return
         for container_id in action.containers:
             try:
                 self._engine.begin_stop(container_id, action.grace_s, kill=True)
             except EngineError:
                 continue  # the stop in flight has its own deadline and reports it
+
+    def _signal_instead(self, flight: _Flight, action: Action) -> None:
+        """What the engine did not do is done by signal; its deadline counts from now."""
+        try:
+            self._before_send(action)
+        except GuardianError:  # it has ended meanwhile
+            return
+        passed_s = self._clock.monotonic() - (flight.began_s or 0.0)
+        flight.action = replace(flight.action, deadline_s=passed_s + action.deadline_s)
+        for container_id, call in flight.calls.items():
+            if call.result is None:
+                flight.calls[container_id] = self._engine.begin_signal(container_id, action.grace_s, action.kill_after_grace)
 
     def _conclude(self, flight: _Flight) -> bool:
         """Whether the action has ended; then its outcome is there. A container that ends late was not stopped in time."""

@@ -155,6 +155,19 @@ class SimulatedEngine:
             self.poll()
             return call
 
+    def begin_signal(self, container_id: str, grace_s: float, kill: bool = True) -> Call:
+        """End its processes by signal, as the kernel does, whether or not the engine answers; without waiting for the end."""
+        with self._changed:
+            self.poll()
+            cell = self._world.cells.get(container_id)
+            if cell is None or not cell.runs:
+                return Call(Result.GONE, self._world.now_s)
+            call = Call()
+            self._calls.append((call, cell, cell.run))
+            self._world.signal(cell, grace_s, kill)
+            self.poll()
+            return call
+
     def start(self, container_id: str, deadline_s: float = 0.0) -> Result:  # noqa: ARG002
         """Takes no time, so it may be called on a virtual clock too."""
         with self._changed:
@@ -305,6 +318,7 @@ class SimulatedEngine:
         with self._changed:
             self.poll()
             self._down = down
+            self._world.set_away(down)
             if down:
                 self._end_streams(broken=True)
 

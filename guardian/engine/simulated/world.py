@@ -116,6 +116,8 @@ class World:
         self.cells: dict[str, Cell] = {}
         self.version = 0
         self.oom_kills: list[OomKill] = []
+        self._away = False  # the engine: nobody restarts what ends
+        self._unrestarted: list[tuple[Cell, int]] = []  # and the run in which its restart was due
         self._wall_offset_s = wall_s - now_s
         self._emit = emit
         self._timers: list[tuple[float, int, Cell | None, int, Callable[[], None]]] = []
@@ -321,6 +323,24 @@ class World:
         if kill:
             self._at(self.now_s + max(0.0, grace_s), cell, lambda: self._kill(cell))
 
+    def signal(self, cell: Cell, grace_s: float, kill: bool) -> None:
+        """Its processes are signalled past the engine, which takes the end for a crash. Else as `stop`."""
+        if not cell.runs:
+            return
+        if (not kill or grace_s > 0) and not cell.ending and not cell.spec.stop.ignores_sigterm:
+            cell.ending = True
+            self._at(self.now_s + cell.spec.stop.takes, cell, lambda: self._end(cell, cell.spec.stop.code))
+        if kill:
+            self._at(self.now_s + max(0.0, grace_s) + KILL_TAKES_S, cell, lambda: self._end(cell, 137))
+
+    def set_away(self, away: bool) -> None:
+        """Whether the engine hangs. Once it does not, it restarts what has ended meanwhile."""
+        self._away = away
+        waiting, self._unrestarted = self._unrestarted, []
+        for cell, run in waiting:
+            if cell.run == run:
+                self._restart(cell)
+
     def restart_engine(self, down_s: float) -> None:
         """As `systemctl restart docker`: all containers end; those whose policy says so come back `down_s` later."""
         self.version += 1
@@ -520,6 +540,9 @@ class World:
         self._rebalance()
 
     def _restart(self, cell: Cell, counted: bool = True) -> None:
+        if self._away:
+            self._unrestarted.append((cell, cell.run))
+            return
         if counted and cell.spec.starts == "refused":
             cell.state = ContainerState.EXITED
             self._changed(cell)
