@@ -10,6 +10,7 @@ from guardian.ledger.entries import HistoryRow
 from guardian.ledger.history import row_of
 from guardian.ledger.reconcile import Finding
 from guardian.model import Assessment, Candidate, Decision, Held, Level, Mode, Outcome, Settled
+from guardian.policy.batch import EMERGENCY
 
 MOST_CANDIDATES = 40
 
@@ -25,7 +26,8 @@ class Rows:
     def note(self, decision: Decision, assessment: Assessment) -> None:
         signal, deficit = decision.signal, decision.deficit
         for action in decision.actions:
-            own = assessment.signal(signal.signal) if signal is not None and action.reason == signal.signal.value else None
+            answers = signal is not None and action.reason in (signal.signal.value, EMERGENCY)
+            own = assessment.signal(signal.signal) if signal is not None and answers else None
             if own is not None and deficit is not None:
                 self._why[action.id] = (own.signal.value, own.value, deficit.threshold, deficit.total)
 
@@ -127,6 +129,13 @@ def held(one: Held) -> None:
 
 def exhausted(assessment: Assessment) -> None:
     _log.error("exhausted: memory is hard and nothing that is left to shed would be enough", host_level=str(assessment.level))
+
+
+def emergency(keep: tuple[str, ...]) -> None:
+    _log.error(
+        "emergency: all else is exhausted, so phases that are protected as phases are shed too",
+        keep=list(keep),
+    )
 
 
 def found(finding: Finding) -> None:

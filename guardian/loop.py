@@ -423,6 +423,8 @@ class Loop:
             journal.warn(note)
         if decision.exhausted and (before is None or not before.decision.exhausted):
             journal.exhausted(assessment)
+        if decision.emergency and (before is None or not before.decision.emergency):
+            journal.emergency(self.config.emergency.keep)
         if before is not None and before.mode is Mode.ENFORCE and mode is Mode.OBSERVE and self._ledger.open_entries:
             journal.warn(
                 "left enforce while services are shed: `guardian restore --all` starts them, `guardian forget` lets them be"

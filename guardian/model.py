@@ -404,6 +404,7 @@ class Decision:
     holds: tuple[str, ...] = ()  # reasons why nothing is started: pressure, operator, engine, disk
     standby: bool = False
     exhausted: bool = False
+    emergency: bool = False  # phases that are protected as phases may be shed, save `emergency.keep`
     ineffective: tuple[Signal, ...] = ()  # circuit breakers that are open
     next_shed: Candidate | None = None
     next_restore: ServiceKey | None = None

@@ -63,6 +63,8 @@ def _notes(shown: Values) -> Iterator[str]:
     if shown["holds"]:
         by = f" (ordered by {shown['hold_by']})" if shown["hold_by"] else ""
         yield f"hold: nothing is started: {', '.join(shown['holds'])}{by}"
+    if shown["emergency"]:
+        yield "emergency: memory is hard, so phases that are protected as phases are shed too"
     if shown["exhausted"]:
         yield "exhausted: memory is hard, and all that is left to shed would not be enough"
     if shown["ineffective"]:

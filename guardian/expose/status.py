@@ -64,6 +64,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         },
         "candidates": [_candidate(one) for one in decision.candidates],
         "exhausted": decision.exhausted,
+        "emergency": decision.emergency,
         "ineffective": [signal.value for signal in decision.ineffective],
         "in_flight": list(snapshot.in_flight),
         "unmanaged": list(assessment.unmanaged),

@@ -15,9 +15,11 @@ from guardian.model import (
     SignalStatus,
 )
 from guardian.policy import demand, shed
-from guardian.policy.platform import Platform
+from guardian.policy.platform import Platform, Service
 from guardian.policy.rank import Resource
 from guardian.policy.state import Baseline, Flight, PolicyState
+
+EMERGENCY = "emergency"  # the reason of what is stopped although its phase is protected
 
 
 class Batch:
@@ -69,7 +71,7 @@ class Batch:
                 service=key,
                 phase=service.phase,
                 containers=tuple(container.id for container in service.up),
-                reason="operator" if plan is None else plan.signal.signal.value,
+                reason=_reason(service, plan),
                 grace_s=grace,
                 kill_after_grace=not service.kill_never,
                 deadline_s=grace + self.config.engine.timeout,
@@ -171,3 +173,10 @@ class Batch:
         baseline = Baseline(None if measured_by is None else shed.amount(measured_by), self.present.of(resource))
         self.actions.append(action)
         self.flights.append(Flight(action, self.now_s, self._name, signal, baseline))
+
+
+def _reason(service: Service, plan: shed.Plan | None) -> str:
+    """A plan has a protected service, or one that such a service requires, in an emergency only."""
+    if plan is None:
+        return "operator"
+    return EMERGENCY if service.protected or service.shielded_by is not None else plan.signal.signal.value

@@ -22,7 +22,7 @@ from guardian.model import (
     Signal,
 )
 from guardian.policy import demand, restore, shed
-from guardian.policy.assess import SHEDDING, SUPPORTING
+from guardian.policy.assess import MEMORY_SIGNALS, SHEDDING, SUPPORTING
 from guardian.policy.batch import Batch
 from guardian.policy.inputs import Inputs
 from guardian.policy.outcomes import absorb, follow_restore, owed_throttles, with_memo, with_throttled
@@ -81,6 +81,8 @@ def decide(
         fallen=fallen,
         ineffective=tuple(signal for signal in SHEDDING if _breaker_open(state, signal, now_s)),
     )
+    if state.emergency and not (config.emergency.enabled and _memory_is_hard(assessment)):
+        state = replace(state, emergency=False)
     if deficits or inputs.shed_orders or inputs.resend or state.exhausted_since_s is not None:
         decision, state = _shed(decision, deficits, assessment, host, platform, inputs, state, config, now_s)
     if not decision.actions and (inputs.entries or state.virtual or state.throttled or state.ordered):
@@ -97,6 +99,10 @@ def _holds(assessment: Assessment, inputs: Inputs) -> tuple[str, ...]:
         ("disk", assessment.disk_level is Level.HARD),
     )
     return tuple(reason for reason, holds in held if holds)
+
+
+def _memory_is_hard(assessment: Assessment) -> bool:
+    return any(one.level is Level.HARD for one in assessment.signals if one.signal in MEMORY_SIGNALS)
 
 
 def _breaker_open(state: PolicyState, signal: Signal, now_s: float) -> bool:
@@ -131,8 +137,25 @@ def _shed(
         for deficit in deficits
         if (status := assessment.signal(deficit.signal)) is not None
     ]
+
+    def widened() -> list[shed.Plan]:
+        """The same, where hard memory may take phases that are protected as phases."""
+        wide = platform.in_emergency(frozenset(config.emergency.keep))
+        all_found, _ = candidates(wide, busy, pins, state, now_s, present.footprints, present.cores)
+        return [
+            shed.plan(one.signal, one.deficit, all_found, assessment, host, platform, state, config, present, now_s)
+            if one.hard
+            else one
+            for one in plans
+        ]
+
+    if state.emergency:
+        plans = widened()
     state, exhausted = _exhausted(plans, state, now_s)
-    decision = replace(decision, exhausted=exhausted)
+    if exhausted and config.emergency.enabled and not state.emergency:
+        state = replace(state, emergency=True)
+        plans = widened()
+    decision = replace(decision, exhausted=exhausted, emergency=state.emergency)
     if plans:
         first = max(plans, key=lambda plan: (plan.hard, plan.deficit.open / (plan.signal.capacity or 1.0)))
         following = next((one for one in first.ranking if not one.passed_over), None)

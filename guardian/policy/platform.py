@@ -117,6 +117,20 @@ class Platform:
         services = {key: replace(self.services[key], containers=containers) for key, containers in changed.items()}
         return self._hand_on(replace(self, services={**self.services, **services}), "requirers", "stop_order")
 
+    def in_emergency(self, keep: frozenset[str]) -> Platform:
+        """The same services where no phase protects: safe are those under `protect` or named in `keep`, and what they require."""
+        safe = {key for key, service in self.services.items() if service.protect or key.name in keep}
+        services = {
+            key: replace(
+                service,
+                protected=False,
+                protect=key in safe,
+                shielded_by=min(self.requirers.get(key, frozenset()) & safe, default=None),
+            )
+            for key, service in self.services.items()
+        }
+        return self._hand_on(replace(self, services=services), "requirers", "stop_order", "newest_start_s")
+
     def _hand_on(self, newer: Platform, *derived: str) -> Platform:
         """What was derived from what has not changed is kept."""
         newer.__dict__.update({name: self.__dict__[name] for name in derived if name in self.__dict__})

@@ -133,6 +133,7 @@ class PolicyState:
     soft_sheds_s: tuple[float, ...] = ()  # times within the last hour
     breakers: Mapping[Signal, Breaker] = field(default_factory=dict)
     exhausted_since_s: float | None = None
+    emergency: bool = False  # phases protected as phases go too, until memory is no longer hard
     memos: Mapping[ServiceKey, Memo] = field(default_factory=dict)
     virtual: tuple[Virtual, ...] = ()
     rising: Rising | None = None

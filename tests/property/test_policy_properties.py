@@ -27,7 +27,7 @@ from support.random_platforms import (
 )
 
 from guardian.ledger.entries import Controls
-from guardian.model import HostReading, Level
+from guardian.model import Action, HostReading, Level
 from guardian.policy.assess import assess
 from guardian.policy.decide import decide
 from guardian.policy.inputs import Inputs
@@ -227,6 +227,39 @@ def test_without_the_engine_hard_memory_takes_the_same_victims_and_nothing_else_
     with_it, without = decide_once(facts), decide_once(facts, engine_ready=False, engine_down=True, signals=True)
     assert without.actions == tuple(replace(action, by_signal=True) for action in with_it.actions if action.hard)
     assert decide_once(facts, engine_ready=False, engine_down=True).actions == ()
+
+
+def in_emergency(facts: Facts, keep: frozenset[str]) -> Facts:
+    """The same platform written so that `protect` and pins alone protect: what an emergency may do, ordinary rules may do there."""
+    kept = tuple(replace(spec, protect=spec.protect or spec.name in keep) for spec in facts.specs)
+    return replace(facts, specs=kept, protected=(False,) * len(facts.protected))
+
+
+@given(platforms(memory=st.floats(0.901, 1.0)), st.sets(st.integers(0, 11)))
+@settings(max_examples=300)
+def test_an_emergency_goes_down_to_what_is_kept_and_no_further(facts: Facts, numbers: set[int]) -> None:
+    """In an emergency phases do not protect: `protect`, pins and `keep` do; all other rules stay as they are."""
+    keep = frozenset(f"s{number:02}" for number in numbers) & facts.by_name.keys()
+    decision = decide_once(facts, keep=keep)
+    assert decision.emergency
+    hard_ones = [action for action in decision.actions if action.hard]
+    for action in hard_ones:
+        assert in_emergency(facts, keep).untouchable(facts.by_name[action.service.name]) == ""
+    expected = [action for action in decide_once(in_emergency(facts, keep)).actions if action.hard]
+    assert [without_reason(action) for action in hard_ones] == [without_reason(action) for action in expected]
+    for action in hard_ones:
+        assert (action.reason == "emergency") == facts.untouchable(facts.by_name[action.service.name]).startswith("protected")
+
+
+def without_reason(action: Action) -> Action:
+    return replace(action, reason="")
+
+
+@given(st.one_of(hard, soft), st.booleans())
+@settings(max_examples=200)
+def test_without_an_emergency_its_settings_change_nothing(facts: Facts, enabled: bool) -> None:
+    """As long as it is not exhausted, an emergency that is enabled changes no decision."""
+    assert decide_once(facts, enabled=enabled).actions == decide_once(facts).actions
 
 
 @given(hard)

@@ -6,15 +6,17 @@ The facts (`Spec`) are what the tests judge by, so that no property trusts the c
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import msgspec
 from hypothesis import strategies as st
 
 from guardian.config.schema import (
     Budget,
     Config,
+    EmergencyConfig,
     PhaseConfig,
     Resources,
     ServiceConfig,
@@ -296,12 +298,25 @@ def resolve_facts(facts: Facts, shuffle: random.Random | None = None) -> tuple[C
     return config, resolve(config, inventory_of(facts, shuffle=shuffle), own, float(CORES))
 
 
-def decide_once(facts: Facts, shuffle: random.Random | None = None, host: bool = True, **inputs: bool) -> Decision:
-    """One tick on this platform, whose levels are reached at once. `inputs` are fields of `Inputs`."""
+def decide_once(
+    facts: Facts,
+    shuffle: random.Random | None = None,
+    host: bool = True,
+    keep: Collection[str] | None = None,
+    enabled: bool = False,
+    **inputs: bool,
+) -> Decision:
+    """One tick on this platform, whose levels are reached at once. `inputs` are fields of `Inputs`.
+
+    `keep` not None: it is in an emergency, which keeps these; `enabled`: one is allowed, and has not come.
+    """
     config, platform = resolve_facts(facts, shuffle)
+    emergency = EmergencyConfig(enabled=enabled or keep is not None, keep=tuple(keep or ()))
+    config = msgspec.structs.replace(config, emergency=emergency)
     reading = host_of(facts) if host else None
     controls = Controls(pins=pins_of(facts))
-    assessment, state = assess(reading, platform, (), controls.pins, state_of(facts), config, NOW_S)
+    before = replace(state_of(facts), emergency=keep is not None)
+    assessment, state = assess(reading, platform, (), controls.pins, before, config, NOW_S)
     return decide(assessment, reading, platform, Inputs(controls=controls, **inputs), state, config, NOW_S)[0]  # type: ignore[arg-type]
 
 
