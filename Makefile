@@ -1,6 +1,6 @@
 # `make` alone says what there is. Everything is made in .venv, .run and .cache; `make clean` removes them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint types fmt docs docs-check standin clean
+.PHONY: help run test test-unit bench lint types fmt docs docs-check standin clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -8,6 +8,7 @@ LOCKS := requirements.txt requirements-build.txt pyproject.toml
 REFERENCES := guardian.expose.reference guardian.config.reference
 PYTEST ?= $(BIN)/pytest
 ARGS ?=
+SIZES ?=
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +24,9 @@ test: .venv/.dev ## everything: lint, types, import contracts, docs, all tests; 
 
 test-unit: .venv/.dev ## what needs no engine, no root and no network
 	@$(PYTEST) tests/unit tests/property $(ARGS)
+
+bench: .venv/.dev ## what it costs, beside what others cost: a table (SIZES=32 for one size); needs root, see docs/benchmarks.md
+	@scripts/bench.sh $(if $(SIZES),--sizes "$(SIZES)") $(ARGS)
 
 lint: .venv/.dev ## style and the import contracts
 	@$(BIN)/ruff check --quiet .
