@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from guardian.engine.protocol import RawStats, Scope
-from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Health, Labels, ServiceKey
+from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Health, Labels, ServiceKey, Strain
 from guardian.units import parse_seconds
 
 Json: TypeAlias = Mapping[str, Any]
@@ -197,12 +197,17 @@ def parse_stats(answer: Json, at_s: float) -> RawStats | None:
     memory = answer.get("memory_stats") or {}
     figures = memory.get("stats") or {}
     cpu = answer["cpu_stats"]["cpu_usage"].get("total_usage")
+    throttling = answer["cpu_stats"].get("throttling_data") or {}
     return RawStats(
         at_s=at_s,
         working_set_bytes=_working_set_bytes(memory.get("usage"), figures),
         footprint_bytes=footprint_bytes(figures),
         cpu_total_s=None if not cpu else cpu / 1e9,
-        pids=(answer.get("pids_stats") or {}).get("current"),
+        strain=Strain(
+            pids=(answer.get("pids_stats") or {}).get("current"),
+            cpu_periods=throttling.get("periods"),
+            cpu_throttled_periods=throttling.get("throttled_periods"),
+        ),
     )
 
 
@@ -222,11 +227,16 @@ def footprint_bytes(figures: Mapping[str, int]) -> int | None:
     """
     if "total_rss" in figures:
         lists = (figures.get(f"total_{name}", 0) for name in ("active_anon", "inactive_anon", "unevictable"))
-        return max(figures["total_rss"] + figures.get("total_shmem", 0), sum(lists))
+        return footprint_v1_bytes(figures["total_rss"], figures.get("total_shmem", 0), sum(lists))
     if "anon" in figures:
         parts = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables")
         return sum(figures.get(name, 0) for name in parts)
     return None
+
+
+def footprint_v1_bytes(rss: int, shmem: int, lists: int) -> int:
+    """Of cgroup v1; `lists` are the anon lists and what is locked."""
+    return max(rss + shmem, lists)
 
 
 def parse_event(raw: Json, scope: Scope) -> EngineEvent | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from guardian.model import Container, EngineEvent, EngineInfo, Result
+from guardian.model import UNKNOWN_STRAIN, Container, EngineEvent, EngineInfo, Result, Strain
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,7 @@ class RawStats:
     working_set_bytes: int | None = None
     footprint_bytes: int | None = None
     cpu_total_s: float | None = None  # CPU seconds used since the container's start
-    oom_kills: int | None = None
-    pids: int | None = None
+    strain: Strain = UNKNOWN_STRAIN
 
 
 class Engine(Protocol):

@@ -158,6 +158,24 @@ _ALL = (
         "guardian_service_oom_kills_total", "counter", "Processes of the service that the kernel's OOM killer ended.", SERVICE
     ),
     Spec(
+        "guardian_service_cpu_periods_total",
+        "counter",
+        "Periods of the service's CPU quota in which it ran; absent without a quota.",
+        SERVICE,
+    ),
+    Spec(
+        "guardian_service_cpu_throttled_periods_total",
+        "counter",
+        "Those of them in which the quota held it back.",
+        SERVICE,
+    ),
+    Spec(
+        "guardian_service_pressure_ratio",
+        "gauge",
+        "PSI of its cgroup, mean of 10 s; kind is some or full; the highest of its replicas. cgroup v2 only.",
+        (*SERVICE, "resource", "kind"),
+    ),
+    Spec(
         "guardian_service_restarts_total", "counter", "Restarts that the engine made by the service's restart policy.", SERVICE
     ),
     Spec("guardian_service_up", "gauge", "1 if at least one replica runs, else 0.", SERVICE),

@@ -135,7 +135,15 @@ def _service(out: Families, status: ServiceStatus) -> None:
     out.add("guardian_service_memory_footprint_bytes", status.footprint_bytes, *labels)
     out.add("guardian_service_memory_limit_bytes", status.memory_limit_bytes, *labels)
     out.add("guardian_service_cpu_usage_cores", status.cpu_cores, *labels)
-    out.add("guardian_service_oom_kills_total", status.oom_kills, *labels)
+    strain = status.strain
+    out.add("guardian_service_oom_kills_total", strain.oom_kills, *labels)
+    if strain.cpu_periods:  # without a quota the counters are there, and stay at zero
+        out.add("guardian_service_cpu_periods_total", strain.cpu_periods, *labels)
+        out.add("guardian_service_cpu_throttled_periods_total", strain.cpu_throttled_periods, *labels)
+    out.add("guardian_service_pressure_ratio", strain.memory_some_avg10_ratio, *labels, "memory", "some")
+    out.add("guardian_service_pressure_ratio", strain.memory_full_avg10_ratio, *labels, "memory", "full")
+    out.add("guardian_service_pressure_ratio", strain.cpu_some_avg10_ratio, *labels, "cpu", "some")
+    out.add("guardian_service_pressure_ratio", strain.cpu_full_avg10_ratio, *labels, "cpu", "full")
     out.add("guardian_service_restarts_total", status.restarts, *labels)
     out.add("guardian_service_up", status.running > 0, *labels)
     out.add("guardian_service_healthy", status.healthy, *labels)

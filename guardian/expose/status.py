@@ -183,7 +183,14 @@ def _service(one: ServiceStatus) -> Mapping[str, Any]:
         "memory_limit_bytes": one.memory_limit_bytes,
         "cpu_cores": one.cpu_cores,
         "restarts": one.restarts,
-        "oom_kills": one.oom_kills,
+        "oom_kills": one.strain.oom_kills,
+        "pids": one.strain.pids,
+        "cpu_periods": one.strain.cpu_periods,
+        "cpu_throttled_periods": one.strain.cpu_throttled_periods,
+        "memory_some_avg10_ratio": one.strain.memory_some_avg10_ratio,
+        "memory_full_avg10_ratio": one.strain.memory_full_avg10_ratio,
+        "cpu_some_avg10_ratio": one.strain.cpu_some_avg10_ratio,
+        "cpu_full_avg10_ratio": one.strain.cpu_full_avg10_ratio,
         "shed_wall_s": one.shed_wall_s,
     }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from guardian.config.schema import Config
 from guardian.ledger.entries import Entry, EntryState
-from guardian.model import PhaseUse, ServiceKey, ServiceState, ServiceStatus, Usage
+from guardian.model import UNKNOWN_STRAIN, PhaseUse, ServiceKey, ServiceState, ServiceStatus, Strain, Usage
 from guardian.policy.budgets import phase_uses
 from guardian.policy.platform import Platform, Service
 
@@ -131,7 +131,7 @@ def _status(
     working_set: int | None = 0 if service.holding else None
     footprint: int | None = 0 if up else None
     cores: float | None = 0.0 if service.holding else None
-    kills: int | None = None
+    strain: Strain | None = None
     for container in service.holding:
         usage = fresh.get(container.id)
         if usage is None:
@@ -140,8 +140,7 @@ def _status(
         working_set = None if working_set is None or usage.working_set_bytes is None else working_set + usage.working_set_bytes
         footprint = None if footprint is None or usage.footprint_bytes is None else footprint + usage.footprint_bytes
         cores = None if cores is None or usage.cpu_cores is None else cores + usage.cpu_cores
-        if usage.oom_kills is not None:
-            kills = usage.oom_kills + (kills or 0)
+        strain = usage.strain if strain is None else _worse(strain, usage.strain)
     return ServiceStatus(
         key=service.key,
         phase=service.phase,
@@ -158,6 +157,28 @@ def _status(
         cpu_cores=cores,
         memory_limit_bytes=service.memory_limit_bytes,
         restarts=service.restarts,
-        oom_kills=kills,
+        strain=strain or UNKNOWN_STRAIN,
         shed_wall_s=None if entry is None or up else (entry.settled_wall_s or entry.sent_wall_s or entry.decided_wall_s),
     )
+
+
+def _worse(one: Strain, other: Strain) -> Strain:
+    """Of two replicas: counts together, as far as they are known, and the higher pressure."""
+    return Strain(
+        oom_kills=_known_sum(one.oom_kills, other.oom_kills),
+        pids=_known_sum(one.pids, other.pids),
+        cpu_periods=_known_sum(one.cpu_periods, other.cpu_periods),
+        cpu_throttled_periods=_known_sum(one.cpu_throttled_periods, other.cpu_throttled_periods),
+        memory_some_avg10_ratio=_known_max(one.memory_some_avg10_ratio, other.memory_some_avg10_ratio),
+        memory_full_avg10_ratio=_known_max(one.memory_full_avg10_ratio, other.memory_full_avg10_ratio),
+        cpu_some_avg10_ratio=_known_max(one.cpu_some_avg10_ratio, other.cpu_some_avg10_ratio),
+        cpu_full_avg10_ratio=_known_max(one.cpu_full_avg10_ratio, other.cpu_full_avg10_ratio),
+    )
+
+
+def _known_sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _known_max(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else max(one, other)

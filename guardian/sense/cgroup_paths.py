@@ -23,12 +23,13 @@ _MOST_PATTERNS = 16
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """The directories below which one container has the same path for memory, CPU time and processes."""
+    """The directories below which one container has the same path in each of these controllers."""
 
     version: int  # 1 or 2, of the memory controller
     memory: str
     cpu: str
     pids: str | None  # None: no such controller
+    limits: str | None  # on CPU time: the controller `cpu`
 
 
 def find_hierarchy(root: str) -> Hierarchy | None:
@@ -37,12 +38,14 @@ def find_hierarchy(root: str) -> Hierarchy | None:
     A hybrid host has its controllers on v1 and an empty v2 in `unified`, or some of them there (cgroup_no_v1=memory).
     """
     if _has_memory(root):
-        return Hierarchy(2, root, root, root)
+        return Hierarchy(2, root, root, root, root)
     memory, cpu = _mount(root, "memory"), _mount(root, "cpuacct")
     if memory and cpu and os.path.exists(f"{memory}/memory.stat"):
-        return Hierarchy(1, memory, cpu, _mount(root, "pids"))
+        return Hierarchy(1, memory, cpu, _mount(root, "pids"), _mount(root, "cpu"))
     unified = f"{root}/unified"
-    return Hierarchy(2, unified, unified, _mount(root, "pids") or unified) if _has_memory(unified) else None
+    if not _has_memory(unified):
+        return None
+    return Hierarchy(2, unified, unified, _mount(root, "pids") or unified, _mount(root, "cpu") or unified)
 
 
 def _has_memory(directory: str) -> bool:

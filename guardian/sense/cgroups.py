@@ -1,11 +1,12 @@
 """What containers use, read from their cgroup files: the fast path. It asks the engine for nothing.
 
-Each container's files stay open and are read anew at offset 0: a read of 32 containers costs well under a millisecond.
+Each container's files stay open and are read anew at offset 0.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import re
 import resource
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,7 @@ from typing import Literal
 
 from guardian import logs
 from guardian.clock import Clock
-from guardian.engine.protocol import RawStats
-from guardian.model import Container, ContainerState
+from guardian.model import Container, ContainerState, Usage
 from guardian.sense.cgroup_files import DESCRIPTORS, CgroupFiles, CgroupGone
 from guardian.sense.cgroup_paths import CgroupFinder, Hierarchy, find_hierarchy, own_path
 
@@ -23,6 +23,7 @@ CHECK_RATIO = 0.05
 CHECK_BYTES = 4 * 1024 * 1024
 _LOOKS = 2  # figures of a busy container may differ once: the two are not read at the same moment
 _SHARE_OF_DESCRIPTORS = 2  # one half of the limit; the rest is for sockets and the ledger
+STRAIN_EVERY_S = 10.0
 _MEASURED = (ContainerState.RUNNING, ContainerState.PAUSED)
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -34,12 +35,12 @@ class Readings:
     """One reading of all covered containers, by id."""
 
     at_s: float  # when it began: each figure is at least as new
-    stats: Mapping[str, RawStats]
+    usage: Mapping[str, Usage]
     gone: frozenset[str] = frozenset()  # ended since the last read: not zero, no longer there. Each is told once
 
 
 class CgroupReader:
-    """Reads the cgroups below `root` of the containers it follows. For one thread.
+    """Reads the cgroups below `root` of the containers it follows. For one thread, save `read_strain`.
 
     A container whose cgroup is not found, or not to be believed, is not covered: the engine must be asked for it.
     """
@@ -53,6 +54,7 @@ class CgroupReader:
         self._open: dict[str, _Followed] = {}
         self._distrusted: dict[str, float | None] = {}  # by id: when the run began whose figures were refuted
         self._short = False  # of descriptors
+        self._strain_read_s = -math.inf
 
     @property
     def covered(self) -> frozenset[str]:
@@ -67,7 +69,7 @@ class CgroupReader:
     def follow(self, containers: Sequence[Container]) -> None:
         """Cover the running ones of `containers`, and no other. Call it with each list that differs, and after each `gone`.
 
-        Costs a stat and five opens for each new container; one whose cgroup is in an unknown place, a bounded walk.
+        Costs a stat and a few opens for each new container; one whose cgroup is in an unknown place, a bounded walk.
         """
         wanted = {each.id: each for each in containers if each.state in _MEASURED and _ID.fullmatch(each.id)}
         for id_ in [id_ for id_, cgroup in self._open.items() if not _same_run(wanted.get(id_), cgroup.started_wall_s)]:
@@ -79,20 +81,29 @@ class CgroupReader:
         self._short = self._open_all(hierarchy, wanted, self._finder.locate(new))
 
     def read(self) -> Readings:
-        """The counters of every covered container now. Never raises; a figure that is not there or not understood is None."""
+        """What every covered container uses now. Never raises; a figure that is not there or not understood is None."""
         at_s = self._clock.monotonic()
-        stats: dict[str, RawStats] = {}
+        usage: dict[str, Usage] = {}
         gone: list[str] = []
         for id_, cgroup in self._open.items():
             try:
-                stats[id_] = cgroup.read(at_s)
+                usage[id_] = cgroup.files.read(at_s)
             except CgroupGone:
                 gone.append(id_)
         for id_ in gone:
             self._drop(id_)
-        return Readings(at_s, stats, frozenset(gone))
+        return Readings(at_s, usage, frozenset(gone))
 
-    def check(self, container_id: str, engine_stats: RawStats) -> None:
+    def read_strain(self) -> None:
+        """Read anew what the next readings say of strain, if that is ten seconds old. For any one thread: it takes its time."""
+        now_s = self._clock.monotonic()
+        if now_s - self._strain_read_s < STRAIN_EVERY_S:
+            return
+        self._strain_read_s = now_s
+        for cgroup in list(self._open.values()):
+            cgroup.files.read_strain()
+
+    def check(self, container_id: str, said: Usage) -> None:
         """Compare with what the engine says now; once per run of a container is enough (see `unchecked`).
 
         A working set or footprint that is off by more than 5% and 4 MiB, twice, is not to be believed: the container is
@@ -101,20 +112,20 @@ class CgroupReader:
         cgroup = self._open.get(container_id)
         if cgroup is None:
             return
-        before = cgroup.newest
+        before = cgroup.files.newest
         try:
-            now = cgroup.read(self._clock.monotonic())
+            now = cgroup.files.read(self._clock.monotonic())
         except CgroupGone:
             return  # the next read tells
         pairs = [
-            (engine_stats.working_set_bytes, (before.working_set_bytes if before else None, now.working_set_bytes)),
-            (engine_stats.footprint_bytes, (before.footprint_bytes if before else None, now.footprint_bytes)),
+            (said.working_set_bytes, (before.working_set_bytes if before else None, now.working_set_bytes)),
+            (said.footprint_bytes, (before.footprint_bytes if before else None, now.footprint_bytes)),
         ]
-        answers = [agrees(said, read) for said, read in pairs]
+        answers = [agrees(theirs, ours) for theirs, ours in pairs]
         if False in answers:
             cgroup.doubts += 1
             if cgroup.doubts >= _LOOKS:
-                self._distrust(container_id, cgroup, engine_stats, now)
+                self._distrust(container_id, cgroup, said, now)
         elif True in answers:
             cgroup.checked = True
 
@@ -153,7 +164,7 @@ class CgroupReader:
         if self._finder is not None:
             self._finder.put_off(container_id)
 
-    def _distrust(self, container_id: str, cgroup: _Followed, said: RawStats, read: RawStats) -> None:
+    def _distrust(self, container_id: str, cgroup: _Followed, said: Usage, read: Usage) -> None:
         self._distrusted[container_id] = cgroup.started_wall_s
         self._open.pop(container_id).files.close()
         _log.warning(
@@ -200,10 +211,5 @@ class _Followed:
     name: str
     started_wall_s: float | None
     files: CgroupFiles
-    newest: RawStats | None = None
     checked: bool = False
     doubts: int = 0
-
-    def read(self, at_s: float) -> RawStats:
-        self.newest = self.files.read(at_s)
-        return self.newest

@@ -84,7 +84,6 @@ def _after(known: _Known, reading: RawStats) -> _Known:
         working_set_bytes=reading.working_set_bytes,
         footprint_bytes=reading.footprint_bytes,
         cpu_cores=rate.cores,
-        oom_kills=reading.oom_kills,
-        pids=reading.pids,
+        strain=reading.strain,
     )
     return _Known(known.started_wall_s, rate, usage)

@@ -6,21 +6,17 @@ The engine is asked on a job of its own (`refresh`); the tick takes what there i
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
 from guardian import logs
 from guardian.clock import Clock
-from guardian.engine.protocol import Engine, RawStats
+from guardian.engine.protocol import Engine
 from guardian.errors import EngineError
-from guardian.model import ContainerState, EngineInfo, Inventory, Usage
+from guardian.model import ContainerState, EngineInfo, Inventory
 from guardian.sense.cgroups import CgroupReader, Readings
 from guardian.sense.containers import ContainerSensor
 from guardian.sense.selves import own_ids
-
-CPU_WINDOW_S = 10.0  # a container's CPU is a mean like the host's, so that the two can be compared
-CPU_FIRST_S = 0.9  # … and unknown below this
 
 _log = logs.get("containers")
 
@@ -54,7 +50,6 @@ class Feed:
         self._followed: Inventory | None = None
         self._shown: Inventory | None = None
         self._read_s = -math.inf  # when the files were
-        self._means: dict[str, CpuMean] = {}
         self._gone: set[str] = set()  # ended since the list: what it says they use is history
         self._trusted: frozenset[str] = frozenset()
         self._info: EngineInfo | None = None
@@ -65,6 +60,8 @@ class Feed:
     def refresh(self, round_s: float) -> None:
         """One round with the engine: the list, and the use of what no cgroup file tells. A failure leaves what was known."""
         began_s, began_wall_s = self._clock.monotonic(), self._clock.wall()
+        if self._cgroups is not None:
+            self._cgroups.read_strain()
         try:
             if self._info is None or not self._up:
                 self._info = self._engine.info()
@@ -112,7 +109,7 @@ class Feed:
         self._gone |= readings.gone
         if readings.gone:
             self._want_list()
-        if not readings.stats and not readings.gone and same_list:
+        if same_list and not readings.usage and not self._gone:
             return self._shown
         self._shown = self._with_use(inventory, readings)
         return self._shown
@@ -137,17 +134,7 @@ class Feed:
 
     def _with_use(self, inventory: Inventory, readings: Readings) -> Inventory:
         """`inventory` with what the files say, and without what has gone since."""
-        usage = dict(inventory.usage)
-        for id_, stats in readings.stats.items():
-            mean = self._means.setdefault(id_, CpuMean())
-            usage[id_] = Usage(
-                at_s=stats.at_s,
-                working_set_bytes=stats.working_set_bytes,
-                footprint_bytes=stats.footprint_bytes,
-                cpu_cores=mean.add(stats.at_s, stats.cpu_total_s),
-                oom_kills=stats.oom_kills,
-                pids=stats.pids,
-            )
+        usage = {**inventory.usage, **readings.usage}
         for id_ in self._gone:
             usage.pop(id_, None)
         if not self._gone or not self.down:
@@ -168,28 +155,5 @@ class Feed:
         for id_ in cgroups.unchecked:
             said = inventory.usage.get(id_)
             if said is not None and said.at_s >= inventory.at_s:
-                cgroups.check(id_, RawStats(said.at_s, said.working_set_bytes, said.footprint_bytes))
+                cgroups.check(id_, said)
         self._trusted = cgroups.covered - cgroups.unchecked
-        for gone in self._means.keys() - cgroups.covered:
-            del self._means[gone]
-
-
-class CpuMean:
-    """Cores in use, as the mean over the newest 10 s of readings."""
-
-    def __init__(self) -> None:
-        self._readings: deque[tuple[float, float]] = deque()
-
-    def add(self, at_s: float, total_s: float | None) -> float | None:
-        """None before a second of readings is there, and after a counter that went back (a restart)."""
-        if total_s is None:
-            return None
-        readings = self._readings
-        if readings and total_s < readings[-1][1]:
-            readings.clear()
-        if not readings or at_s - readings[-1][0] >= CPU_FIRST_S:
-            readings.append((at_s, total_s))
-        while len(readings) > 2 and at_s - readings[1][0] >= CPU_WINDOW_S:
-            readings.popleft()
-        first_s, first_total_s = readings[0]
-        return None if at_s - first_s < CPU_FIRST_S else (total_s - first_total_s) / (at_s - first_s)

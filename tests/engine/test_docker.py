@@ -236,7 +236,7 @@ def test_an_engine_that_crashed_is_unreachable_and_used_again_once_it_is_back(
     assert first is not None
     assert again is not None
     assert again > first
-    assert real.engine.stats([web])[web].pids
+    assert real.engine.stats([web])[web].strain.pids
     events = real.engine.events(real.scope, None)
     assert real.engine.stop(web, 5, 15) is Result.DONE
     assert next(event for event in events if event.action == "die").container_id == web

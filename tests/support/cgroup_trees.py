@@ -27,6 +27,10 @@ class Use:
     cpu_s: float = 1.5
     oom_kills: int = 0
     pids: int = 3
+    periods: int = 0
+    throttled: int = 0
+    memory_pressure: tuple[float, float] = (0.0, 0.0)  # some, full, as ratios
+    cpu_pressure: tuple[float, float] = (0.0, 0.0)
 
     @property
     def usage(self) -> int:
@@ -68,6 +72,9 @@ def v1_files(use: Use) -> dict[str, dict[str, str]]:
             "memory.oom_control": f"oom_kill_disable 0\nunder_oom 0\noom_kill {use.oom_kills}\n",
         },
         "cpuacct": {"cpuacct.usage": f"{int(use.cpu_s * 1e9)}\n"},
+        "cpu": {
+            "cpu.stat": f"nr_periods {use.periods}\nnr_throttled {use.throttled}\nthrottled_time {use.throttled * 90_000}\n"
+        },
         "pids": {"pids.current": f"{use.pids}\n"},
     }
 
@@ -78,9 +85,17 @@ def v2_files(use: Use) -> dict[str, str]:
         "memory.stat": v2_memory_stat(use),
         "memory.current": f"{use.usage}\n",
         "memory.events": f"low 0\nhigh 0\nmax 4\noom 1\noom_kill {use.oom_kills}\noom_group_kill 0\n",
-        "cpu.stat": f"usage_usec {microseconds}\nuser_usec {microseconds}\nsystem_usec 0\nnr_periods 0\nnr_throttled 0\n",
+        "cpu.stat": f"usage_usec {microseconds}\nuser_usec {microseconds}\nsystem_usec 0\n"
+        f"nr_periods {use.periods}\nnr_throttled {use.throttled}\nthrottled_usec {use.throttled * 90}\n",
+        "memory.pressure": v2_pressure(use.memory_pressure),
+        "cpu.pressure": v2_pressure(use.cpu_pressure),
         "pids.current": f"{use.pids}\n",
     }
+
+
+def v2_pressure(ratios: tuple[float, float]) -> str:
+    kinds = zip(("some", "full"), ratios, strict=True)
+    return "".join(f"{kind} avg10={ratio * 100:.2f} avg60=1.00 avg300=0.20 total=9\n" for kind, ratio in kinds)
 
 
 class CgroupTree:
@@ -102,7 +117,8 @@ class CgroupTree:
         self.root = folder / "cgroup"
         self.proc = folder / "proc"
         self._version = version
-        self._mounts = {"memory": "memory", "cpuacct": cpuacct, "pids": "pids"}
+        cpu = cpuacct if "," in cpuacct else "cpu"
+        self._mounts = {"memory": "memory", "cpuacct": cpuacct, "cpu": cpu, "pids": "pids"}
         self._v2 = self.root / "unified" if unified_memory else self.root
         if version == 1:
             for mount in {"cpuset", "systemd", *self._mounts.values()}:
@@ -137,7 +153,7 @@ class CgroupTree:
 
     def remove(self, path: str) -> None:
         tops = [self.root / mount for mount in self._mounts.values()] if self._version == 1 else [self._v2]
-        for top in tops:
+        for top in dict.fromkeys(tops):
             shutil.rmtree(top / path)
 
     @staticmethod

@@ -16,7 +16,7 @@ from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.book import Ledger
 from guardian.loop import Loop
-from guardian.model import Action, Container, EngineInfo, Health, HostReading, Inventory, Mode, Outcome, Usage
+from guardian.model import Action, Container, EngineInfo, Health, HostReading, Inventory, Mode, Outcome, Strain, Usage
 
 GIB = 1024 * MIB
 BLOCK = (5, 5, 8, 8, 6)  # services by phase, as on the reference platform; larger hosts have it again and again
@@ -74,7 +74,9 @@ def containers_of(count: int) -> tuple[Container, ...]:
 def usages_of(containers: Sequence[Container], at_s: float) -> dict[str, Usage]:
     """What each uses at `at_s`: all of them a little else than the last time."""
     return {
-        one.id: Usage(at_s, (96 + number % 64) * MIB, (64 + (number + int(at_s)) % 64) * MIB, 0.01 * (number % 7), 0, 12)
+        one.id: Usage(
+            at_s, (96 + number % 64) * MIB, (64 + (number + int(at_s)) % 64) * MIB, 0.01 * (number % 7), Strain(0, 12)
+        )
         for number, one in enumerate(containers)
     }
 

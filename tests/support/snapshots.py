@@ -9,6 +9,7 @@ from guardian.config.schema import Budget, Config, HostConfig, PhaseConfig
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import Controls, Entry, EntryContainer, EntryState
 from guardian.model import (
+    UNKNOWN_STRAIN,
     ActionKind,
     Assessment,
     Candidate,
@@ -30,6 +31,7 @@ from guardian.model import (
     ServiceStatus,
     Signal,
     SignalStatus,
+    Strain,
     Usage,
 )
 from guardian.units import Bytes, Cores, Share
@@ -109,17 +111,20 @@ def service(name: str, phase: int, **changes: Any) -> ServiceStatus:
         cpu_cores=0.05,
         memory_limit_bytes=512 * MIB,
         restarts=1,
-        oom_kills=0,
+        strain=Strain(0, 5, 600, 3, 0.01, 0.0, 0.02, 0.0),
     )
     return replace(status, **changes)
 
 
 def services() -> tuple[ServiceStatus, ...]:
-    down = {"running": 0, "healthy": None, "working_set_bytes": None, "footprint_bytes": None, "cpu_cores": None}
+    down = {
+        "running": 0, "healthy": None, "working_set_bytes": None, "footprint_bytes": None, "cpu_cores": None,
+        "strain": UNKNOWN_STRAIN,
+    }  # fmt: skip
     special: dict[ServiceKey, dict[str, Any]] = {
         SHED: {**down, "state": ServiceState.SHED, "shed_wall_s": AT_WALL_S - 90},
         QUARANTINED: {**down, "state": ServiceState.QUARANTINED, "shed_wall_s": AT_WALL_S - 3600},
-        MISSING: {**down, "state": ServiceState.MISSING, "containers": (), "memory_limit_bytes": None, "oom_kills": None},
+        MISSING: {**down, "state": ServiceState.MISSING, "containers": (), "memory_limit_bytes": None},
         UNHEALTHY: {"state": ServiceState.UNHEALTHY, "healthy": False},
         key("grafana"): {"pinned": True},
     }
@@ -188,7 +193,7 @@ def inventory(statuses: tuple[ServiceStatus, ...]) -> Inventory:
         for one in statuses
         for name in one.containers
     )
-    return Inventory(AT_S, containers, {one.id: Usage(AT_S, 120 * MIB, 100 * MIB, 0.05, 0, 5) for one in containers})
+    return Inventory(AT_S, containers, {one.id: Usage(AT_S, 120 * MIB, 100 * MIB, 0.05, Strain(0, 5)) for one in containers})
 
 
 def snapshot(**changes: Any) -> Snapshot:

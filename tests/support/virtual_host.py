@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from guardian.clock import VirtualClock
 from guardian.config.schema import Budget, Config, PhaseConfig, RestoringConfig, ServiceConfig, SheddingConfig, ThresholdsConfig
-from guardian.engine.protocol import Scope
+from guardian.engine.protocol import RawStats, Scope
 from guardian.engine.simulated import Scenario, SimulatedEngine, SimulatedHost, VirtualActor
 from guardian.engine.simulated.engine import Call
 from guardian.errors import EngineError
@@ -21,10 +21,11 @@ from guardian.ledger.book import Ledger
 from guardian.ledger.entries import Controls, Entry, HistoryRow, ServiceMemory
 from guardian.ledger.store import Loaded
 from guardian.loop import Loop
-from guardian.model import Action, Container, ContainerState, Mode, Result, ServiceKey
+from guardian.model import Action, Container, ContainerState, Mode, Result, ServiceKey, Usage
 from guardian.sense.cgroups import Readings
 from guardian.sense.containers import ContainerSensor
 from guardian.sense.feed import Feed
+from guardian.sense.rates import CpuMean
 from guardian.telemetry import NullTelemetry
 
 MIB = 1024 * 1024
@@ -193,6 +194,7 @@ class VirtualCgroups:
     def __init__(self, engine: SimulatedEngine, clock: VirtualClock) -> None:
         self._engine = engine
         self._clock = clock
+        self._means: dict[str, CpuMean] = {}
         self.covered: frozenset[str] = frozenset()
         self.unchecked: frozenset[str] = frozenset()
 
@@ -205,7 +207,15 @@ class VirtualCgroups:
         cells = {one: world.cells[one] for one in self.covered if one in world.cells and world.cells[one].runs}
         gone = self.covered - cells.keys()
         self.covered -= gone
-        return Readings(self._clock.monotonic(), {one: world.stats(cell) for one, cell in cells.items()}, gone)
+        self._means = {id_: self._means.get(id_, CpuMean()) for id_ in cells}
+        return Readings(self._clock.monotonic(), {id_: self._use(id_, world.stats(cell)) for id_, cell in cells.items()}, gone)
+
+    def read_strain(self) -> None:
+        """It is always new."""
+
+    def _use(self, id_: str, stats: RawStats) -> Usage:
+        cores = self._means[id_].add(stats.at_s, stats.cpu_total_s)
+        return Usage(stats.at_s, stats.working_set_bytes, stats.footprint_bytes, cores, stats.strain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from guardian.engine import parse
-from guardian.engine.protocol import Scope
-from guardian.model import ContainerState, Health, Labels, ServiceKey
+from guardian.engine.protocol import RawStats, Scope
+from guardian.model import ContainerState, Health, Labels, ServiceKey, Strain
 
 MIB = 1024 * 1024
 SCOPE = Scope(("demo",), ("lone",))
@@ -222,7 +222,7 @@ def test_on_cgroup_v2_the_footprint_is_the_sum_of_what_cannot_be_reclaimed() -> 
     assert reading is not None
     assert reading.footprint_bytes == 61 * MIB
     assert reading.working_set_bytes == 110 * MIB
-    assert (reading.cpu_total_s, reading.pids, reading.oom_kills, reading.at_s) == (0.5, 4, None, 9.0)
+    assert (reading.cpu_total_s, reading.strain, reading.at_s) == (0.5, Strain(pids=4), 9.0)
 
 
 def test_a_container_that_does_not_run_has_no_stats() -> None:
@@ -246,7 +246,16 @@ def test_figures_that_the_engine_does_not_give_are_unknown_and_never_zero() -> N
     }
     reading = parse.parse_stats(bare, at_s=9.0)
     assert reading is not None
-    assert (reading.working_set_bytes, reading.footprint_bytes, reading.cpu_total_s, reading.pids) == (None, None, None, None)
+    assert reading == RawStats(9.0)
+
+
+def test_what_its_cpu_quota_held_back_is_read() -> None:
+    """The engine says in how many periods of its quota a container ran, and in how many it was held back."""
+    stats = _stats({})
+    stats["cpu_stats"]["throttling_data"] = {"periods": 50, "throttled_periods": 7, "throttled_time": 123}
+    reading = parse.parse_stats(stats, at_s=9.0)
+    assert reading is not None
+    assert (reading.strain.cpu_periods, reading.strain.cpu_throttled_periods) == (50, 7)
 
 
 def test_an_event_in_scope_is_read_with_the_precision_of_its_time() -> None:

@@ -10,10 +10,10 @@ import pytest
 from guardian.clock import VirtualClock
 from guardian.engine.protocol import RawStats, Scope
 from guardian.errors import EngineError, EngineUnreachable
-from guardian.model import Container, ContainerState, EngineInfo, Inventory, ServiceKey, Usage
+from guardian.model import Container, ContainerState, EngineInfo, Inventory, ServiceKey, Strain, Usage
 from guardian.sense.cgroups import Readings
 from guardian.sense.containers import ContainerSensor
-from guardian.sense.feed import CpuMean, Feed
+from guardian.sense.feed import Feed
 from guardian.telemetry import NullTelemetry
 
 MIB = 1024 * 1024
@@ -51,7 +51,7 @@ class FakeEngine:
         self._answer()
         self.asked.append(tuple(container_ids))
         now_s = self.clock.monotonic()
-        return {id_: RawStats(now_s, self.footprints[id_], self.footprints[id_], pids=1) for id_ in container_ids}
+        return {id_: RawStats(now_s, self.footprints[id_], self.footprints[id_]) for id_ in container_ids}
 
     def invalidate(self, container_ids: Sequence[str]) -> None:
         self.invalidated.extend(container_ids)
@@ -67,12 +67,12 @@ class FakeCgroups:
 
     clock: VirtualClock
     footprints: dict[str, int] = field(default_factory=dict)
-    cpu_s: dict[str, float] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     followed: set[str] = field(default_factory=set)
     follows: int = 0
     checked: set[str] = field(default_factory=set)
     compared: list[str] = field(default_factory=list)
+    strain_reads: int = 0
 
     @property
     def covered(self) -> frozenset[str]:
@@ -86,9 +86,12 @@ class FakeCgroups:
         self.follows += 1
         self.followed = {one.id for one in containers} & self.footprints.keys()
 
-    def check(self, container_id: str, engine_stats: RawStats) -> None:
+    def read_strain(self) -> None:
+        self.strain_reads += 1
+
+    def check(self, container_id: str, said: Usage) -> None:
         self.compared.append(container_id)
-        if engine_stats.footprint_bytes == self.footprints[container_id]:
+        if said.footprint_bytes == self.footprints[container_id]:
             self.checked.add(container_id)
         else:
             self.followed.discard(container_id)
@@ -97,10 +100,8 @@ class FakeCgroups:
         now_s = self.clock.monotonic()
         gone, self.ended = frozenset(self.ended & self.followed), set()
         self.followed -= gone
-        stats = {
-            id_: RawStats(now_s, self.footprints[id_], self.footprints[id_], self.cpu_s.get(id_), 3, 7) for id_ in self.followed
-        }
-        return Readings(now_s, stats, gone)
+        usage = {id_: Usage(now_s, self.footprints[id_], self.footprints[id_], 0.5, Strain(3, 7)) for id_ in self.followed}
+        return Readings(now_s, usage, gone)
 
 
 class Stage:
@@ -259,7 +260,7 @@ def test_figures_of_cgroup_files_replace_the_engines() -> None:
     stage.clock.advance(1.0)
     stage.files.footprints[WEB] = 150 * MIB
     usage = stage.current().usage
-    assert usage[WEB] == Usage(START_S + 6, 150 * MIB, 150 * MIB, None, oom_kills=3, pids=7)
+    assert usage[WEB] == Usage(START_S + 6, 150 * MIB, 150 * MIB, 0.5, Strain(3, 7))
     assert (usage[API].at_s, usage[API].footprint_bytes) == (START_S + 5, 200 * MIB)
 
 
@@ -397,59 +398,11 @@ def test_without_files_the_same_list_is_the_same_object(cgroups: bool) -> None:
     assert stage.round() is not shown
 
 
-# --- CPU ------------------------------------------------------------------------------------------------------------
-
-
-def test_cpu_of_the_files_is_a_mean_over_the_newest_ten_seconds() -> None:
-    """A container's CPU by its files is unknown at first, then the mean of at most ten seconds."""
+def test_strain_is_read_on_the_engines_job_even_while_the_engine_is_down() -> None:
+    """What is read more rarely is read in rounds with the engine, which may take their time, whether or not it answers."""
     stage = Stage(cgroups=True)
-    stage.files.footprints = {WEB: 100 * MIB}
-    stage.files.cpu_s = {WEB: 50.0}
-    assert stage.round().usage[WEB].cpu_cores is None
-    for _ in range(10):
-        stage.clock.advance(1.0)
-        stage.files.cpu_s[WEB] += 0.5
-        assert stage.current().usage[WEB].cpu_cores == pytest.approx(0.5)
-    for second in range(1, 11):
-        stage.clock.advance(1.0)
-        stage.files.cpu_s[WEB] += 1.5
-        assert stage.current().usage[WEB].cpu_cores == pytest.approx(0.5 + second / 10)
-
-
-def test_a_counter_that_went_back_is_unknown_and_not_negative() -> None:
-    """After a restart the counter begins anew: the mean is unknown until there is a second of it."""
-    mean = CpuMean()
-    assert [mean.add(0.0, 10.0), mean.add(1.0, 11.0)] == [None, 1.0]
-    assert mean.add(2.0, 0.2) is None
-    assert mean.add(2.5, 0.4) is None
-    assert mean.add(3.0, 0.7) == pytest.approx(0.5)
-
-
-def test_a_counter_that_is_unknown_is_an_unknown_mean() -> None:
-    """A counter that cannot be read is no zero, and does not end the readings before it."""
-    mean = CpuMean()
-    mean.add(0.0, 10.0)
-    assert mean.add(1.0, None) is None
-    assert mean.add(2.0, 12.0) == pytest.approx(1.0)
-
-
-def test_many_readings_a_second_give_the_same_mean() -> None:
-    """Readings at a quick pace change neither the window nor the mean."""
-    mean = CpuMean()
-    means = [mean.add(tick / 10, tick / 20) for tick in range(300)]
-    assert means[:9] == [None] * 9
-    assert [one for one in means[9:] if one != pytest.approx(0.5)] == []
-
-
-def test_a_container_that_comes_back_begins_a_new_mean() -> None:
-    """A container that is no longer covered leaves no readings behind."""
-    stage = Stage(cgroups=True)
-    stage.files.footprints = {WEB: 100 * MIB}
-    stage.files.cpu_s = {WEB: 50.0}
     stage.round()
-    both = stage.engine.listed
-    stage.engine.listed = both[1:]
-    stage.round()
-    stage.engine.listed = both
-    stage.files.cpu_s[WEB] = 60.0
-    assert stage.round().usage[WEB].cpu_cores is None
+    stage.current()
+    stage.engine.down = EngineUnreachable("no connection")
+    stage.feed.refresh(5.0)
+    assert stage.files.strain_reads == 2

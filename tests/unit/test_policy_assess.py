@@ -275,7 +275,7 @@ def test_a_reading_of_more_than_two_rounds_ago_is_unknown(age_s: float, known: b
     """A container's reading of more than two rounds ago (and a little slack) is unknown."""
     world = capped()
     platform = world.platform
-    usage = {one: replace(read, at_s=world.now_s - age_s) for one, read in platform.usage.items()}
+    usage = {one: read._replace(at_s=world.now_s - age_s) for one, read in platform.usage.items()}
     assessment, _ = assess(world.host, replace(platform, usage=usage), (), frozenset(), world.state, world.config, world.now_s)
     assert (assessment.signal(Signal.PLATFORM_MEMORY).value is not None) is known  # type: ignore[union-attr]
 

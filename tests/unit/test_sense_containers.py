@@ -11,7 +11,7 @@ import pytest
 from guardian.clock import VirtualClock
 from guardian.engine.protocol import RawStats, Scope
 from guardian.errors import EngineTimeout, EngineUnreachable
-from guardian.model import Container, ContainerState, Inventory, ServiceKey
+from guardian.model import Container, ContainerState, Inventory, ServiceKey, Strain
 from guardian.sense.containers import ContainerSensor
 from guardian.telemetry import NullTelemetry
 
@@ -54,7 +54,7 @@ class FakeEngine:
 
     def _one(self, container: Container) -> RawStats:
         ran_s = self.clock.wall() - (container.started_wall_s or 0.0)
-        return RawStats(self.clock.monotonic(), 120 * MIB, 100 * MIB, ran_s * 0.5, 0, 3)
+        return RawStats(self.clock.monotonic(), 120 * MIB, 100 * MIB, ran_s * 0.5, Strain(0, 3))
 
 
 class Recorder(NullTelemetry):
@@ -88,7 +88,7 @@ def test_use_is_known_from_the_first_round_and_cpu_from_the_second(world: World)
     first = world.round().usage["api"]
     assert (first.footprint_bytes, first.working_set_bytes, first.cpu_cores) == (100 * MIB, 120 * MIB, None)
     second = world.round().usage["api"]
-    assert (second.cpu_cores, second.pids, second.oom_kills) == (0.5, 3, 0)
+    assert (second.cpu_cores, second.strain) == (0.5, Strain(0, 3))
 
 
 @pytest.mark.parametrize("state", [state for state in ContainerState if state.value not in ("running", "paused")])

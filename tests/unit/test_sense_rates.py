@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guardian.engine.protocol import RawStats
-from guardian.sense.rates import CpuRate, advance
+from guardian.sense.rates import CpuMean, CpuRate, advance
 
 
 def rates(*readings: tuple[float, float | None]) -> list[float | None]:
@@ -48,3 +48,43 @@ def test_readings_that_all_come_soon_still_add_up_to_a_rate() -> None:
     found = rates(*((100.0 + tick / 8, tick / 16) for tick in range(9)))
     assert found[:2] == [None, None]
     assert found[2:] == [0.5] * 7
+
+
+# --- the mean -------------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_is_over_the_newest_ten_seconds() -> None:
+    """The mean is unknown at first, and then that of at most ten seconds."""
+    mean, total_s = CpuMean(), 50.0
+    assert mean.add(100.0, total_s) is None
+    for second in range(1, 11):
+        total_s += 0.5
+        assert mean.add(100.0 + second, total_s) == pytest.approx(0.5)
+    for second in range(1, 11):
+        total_s += 1.5
+        assert mean.add(110.0 + second, total_s) == pytest.approx(0.5 + second / 10)
+
+
+def test_a_counter_that_went_back_is_unknown_and_not_negative() -> None:
+    """After a restart the counter begins anew: the mean is unknown until there is a second of it."""
+    mean = CpuMean()
+    assert [mean.add(0.0, 10.0), mean.add(1.0, 11.0)] == [None, 1.0]
+    assert mean.add(2.0, 0.2) is None
+    assert mean.add(2.5, 0.4) is None
+    assert mean.add(3.0, 0.7) == pytest.approx(0.5)
+
+
+def test_a_counter_that_is_unknown_is_an_unknown_mean() -> None:
+    """A counter that cannot be read is no zero, and does not end the readings before it."""
+    mean = CpuMean()
+    mean.add(0.0, 10.0)
+    assert mean.add(1.0, None) is None
+    assert mean.add(2.0, 12.0) == pytest.approx(1.0)
+
+
+def test_many_readings_a_second_give_the_same_mean() -> None:
+    """Readings at a quick pace change neither the window nor the mean."""
+    mean = CpuMean()
+    means = [mean.add(tick / 10, tick / 20) for tick in range(300)]
+    assert means[:9] == [None] * 9
+    assert [one for one in means[9:] if one != pytest.approx(0.5)] == []

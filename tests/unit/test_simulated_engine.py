@@ -166,7 +166,7 @@ def test_a_container_may_hold_just_its_limit() -> None:
 def test_oom_kills_are_counted_over_restarts() -> None:
     """OOM kills are counted over restarts."""
     bench = Bench({"leaky": Service(memory=50 * MIB, limits=Limits(memory=60 * MIB), steps=(Step(after=0, memory=leak(MIB)),))})
-    assert bench.after(25).stats("leaky").oom_kills == 2
+    assert bench.after(25).stats("leaky").strain.oom_kills == 2
 
 
 # --- CPU and pressure -----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from guardian.engine.parse import NUMBER_LABEL, ONEOFF_LABEL, PROJECT_LABEL, SER
 from guardian.engine.protocol import RawStats
 from guardian.engine.simulated.behaviour import Shape, Track, flat, pieces, stairs
 from guardian.engine.simulated.scenario import Scenario, Service, Step
-from guardian.model import Container, ContainerState, EngineEvent, Health, ServiceKey
+from guardian.model import Container, ContainerState, EngineEvent, Health, ServiceKey, Strain
 
 KILL_TAKES_S = 0.05  # from SIGKILL to the end
 EXITS_AFTER_S = 0.5  # a service that starts badly
@@ -266,8 +266,7 @@ class World:
             working_set_bytes=int(footprint + cached),
             footprint_bytes=int(footprint),
             cpu_total_s=cell.cpu_total_s + cell.cpu_used * (now_s - cell.cpu_mark_s),
-            oom_kills=cell.oom_kills,
-            pids=1,
+            strain=Strain(oom_kills=cell.oom_kills, pids=1),
         )
 
     # --- containers -------------------------------------------------------------------------------------------------
