@@ -114,6 +114,7 @@ def _proxied(stage: Stage, folder: Path) -> Iterator[tuple[SocketProxy, Guardian
             capacity = int(held / AT_REST)
             guardian.write_config(_config(stage, proxy.url, capacity))
             guardian.start()
+            eventually(lambda: _value(guardian), "every footprint is known", 60)
             yield proxy, guardian, capacity
         finally:
             guardian.close()
