@@ -1,7 +1,7 @@
 # Guardian as a container beside those it guards:
 #
 #   docker build -t guardian .
-#   docker run -d --name guardian --restart always --network host --oom-score-adj -900 \
+#   docker run -d --name guardian --restart always --network host --oom-score-adj -900 --ulimit memlock=-1 \
 #     --user 1000:$(stat -c %g /var/run/docker.sock) -v /var/run/docker.sock:/var/run/docker.sock \
 #     -v /etc/guardian:/etc/guardian:ro -v guardian-state:/var/lib/guardian -v /var/lib/docker:/var/lib/docker:ro guardian
 #

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from guardian import __version__, logs
+from guardian import __version__, logs, resident
 from guardian.act import ThreadedActor
 from guardian.act_signals import Signaller
 from guardian.clock import SystemClock
@@ -171,6 +171,7 @@ class Daemon:
         if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):
             self._ready = True
             self._notifier.ready()
+            self._settle()
         if began_s - self._watchdog_s >= min(WATCHDOG_EVERY_S, calm_s):
             self._watchdog_s = began_s
             self._notifier.watchdog()
@@ -213,6 +214,12 @@ class Daemon:
         self._sensor.scope = _scope(config, self._ledger)
         self._scheduler.wake("containers")
         self._scheduler.wake("tick")  # which sets the pace anew
+
+    def _settle(self) -> None:
+        """All that stays is there: make it small, then keep it."""
+        resident.settle()
+        if why_not := resident.lock():
+            _log.info("own memory is not locked: the kernel may take pages back while memory is short", reason=why_not)
 
     # --- what comes from elsewhere ----------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ def run(
       guardian run --config config/guardian.yaml --engine simulated --scenario overload --mode enforce --state-dir .run
 
     """
+    from guardian import resident
     from guardian.config.load import loads, read_bytes
     from guardian.daemon import Daemon, Options
 
@@ -64,4 +65,5 @@ def run(
 
     content = read_bytes(config_path)
     config = loads(content, str(config_path), os.environ, flags)
+    resident.limit_arenas()
     raise SystemExit(Daemon(Options(config_path, content, flags, scenario), config).run())

@@ -156,6 +156,11 @@ def test_the_minimum_of_memory_is_granted_by_the_slice_too() -> None:
     assert settings["OOMScoreAdjust"] == "-900"
 
 
+def test_the_unit_lets_the_daemon_lock_its_memory() -> None:
+    """The unit lets the daemon lock its memory: with any limit it would not."""
+    assert unit_settings()["LimitMEMLOCK"] == "infinity"
+
+
 @pytest.mark.parametrize("name", ["guardian.service", "guardian.slice"])
 def test_every_group_of_lines_of_a_unit_is_explained(name: str) -> None:
     """Every group of lines of a unit is explained."""
