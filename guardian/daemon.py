@@ -18,7 +18,7 @@ from guardian.act_signals import Signaller
 from guardian.clock import SystemClock
 from guardian.config.schema import Config
 from guardian.engine.connect import open_engine, resolve
-from guardian.engine.protocol import Engine, Scope
+from guardian.engine.protocol import Engine
 from guardian.errors import GuardianError
 from guardian.expose.access import access
 from guardian.expose.control import ControlServer
@@ -34,6 +34,7 @@ from guardian.model import ActionKind, EngineEvent
 from guardian.policy.pace import spared
 from guardian.reloading import Reloader
 from guardian.schedule import Scheduler
+from guardian.scope import scope_of
 from guardian.sense.cgroups import CgroupReader
 from guardian.sense.containers import ContainerSensor
 from guardian.sense.events import EventWatcher
@@ -86,7 +87,7 @@ class Daemon:
         )
         self._ledger = Ledger(self._store, self._clock)
         self._engine, host, url = self._open_engine(options, config)
-        scope = _scope(config, self._ledger)
+        scope = scope_of(config, self._ledger.open_entries)
         self._sensor = ContainerSensor(self._engine, scope, self._clock, self._metrics)
         source = config.sampling.source
         simulated = config.engine.url == "simulated"
@@ -192,7 +193,7 @@ class Daemon:
                 self._fatal = str(error)
                 self._ended.set()
                 return
-            self._lock.note_engine(info.id)
+            self._lock.note_engine(info.id, info.root_dir)
         self._scheduler.wake("tick")
 
     def _poll_config(self) -> None:
@@ -211,7 +212,7 @@ class Daemon:
         self._loop.config = config
         self._loop.mode = config.mode
         logs.configure(config.log.level, config.log.format)
-        self._sensor.scope = _scope(config, self._ledger)
+        self._sensor.scope = scope_of(config, self._ledger.open_entries)
         self._scheduler.wake("containers")
         self._scheduler.wake("tick")  # which sets the pace anew
 
@@ -290,14 +291,6 @@ class Daemon:
         if self._fatal:
             raise GuardianError(self._fatal)
         return 0 if orderly else 1
-
-
-def _scope(config: Config, ledger: Ledger) -> Scope:
-    """What the file names, and the projects of all that is owed, also where the file no longer names them."""
-    owed = ledger.open_entries
-    projects = {*config.projects, *(entry.service.project for entry in owed if entry.service.project)}
-    lone = {*config.containers, *(entry.service.name for entry in owed if not entry.service.project)}
-    return Scope(tuple(sorted(projects)), tuple(sorted(lone)))
 
 
 def _raise_descriptor_limit() -> None:

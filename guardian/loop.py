@@ -10,7 +10,7 @@ from functools import partial
 from threading import Lock
 from typing import Protocol
 
-from guardian import journal, memory
+from guardian import emergency, journal, memory
 from guardian.act import Actor
 from guardian.clock import Clock
 from guardian.config.schema import Config
@@ -337,7 +337,18 @@ class Loop:
         for waiting in orders:
             order = waiting.order
             situation = Situation(
-                platform, inputs.entries, inputs.controls, mode, inputs.standby, inputs.engine_ready, self._clock.wall(), busy
+                platform,
+                inputs.entries,
+                inputs.controls,
+                mode,
+                inputs.standby,
+                inputs.engine_ready,
+                self._clock.wall(),
+                busy,
+                self._clock.monotonic(),
+                self.config.emergency.keep,
+                inputs.engine_down,
+                self._actor.no_signals,
             )
             answered = answer(order, situation)
             journal.ordered(order, answered.reply)
@@ -345,16 +356,26 @@ class Loop:
                 row = journal.row_of_order(order, self._clock.wall())
                 self._ledger.change_controls(partial(_replace, answered.controls), row)
                 inputs = replace(inputs, controls=answered.controls, standby=self._standby())
+            self._expect_end(answered.with_engine, platform, order.by)
             for service in answered.forgotten:
                 self._ledger.forget(service, order.by)
             inputs = replace(
                 inputs,
-                entries=self._ledger.open_entries if answered.forgotten else inputs.entries,
+                entries=self._ledger.open_entries if answered.forgotten or answered.with_engine else inputs.entries,
+                ends=(*inputs.ends, *((key, order.by or "operator") for key in answered.ends)),
                 shed_orders=(*inputs.shed_orders, *((key, order.by or "operator") for key in answered.sheds)),
                 restore_orders=(*inputs.restore_orders, *((key, order.by or "operator") for key in answered.restores)),
             )
             waiting.replied.put(answered.reply)
         return inputs
+
+    def _expect_end(self, services: tuple[ServiceKey, ...], platform: Platform, by: str) -> None:
+        """The engine is about to be restarted by an operator: what ends with it is to come back."""
+        actions = emergency.with_engine([platform.services[key] for key in services], f"{self._state.run_id}-{self._ticks}", by)
+        try:
+            self._ledger.expect_end(actions, platform.containers)
+        except LedgerError as error:
+            journal.warn(str(error))
 
     def _settle(self, decision: Decision, after: PolicyState) -> None:
         """Book what sheds were seen to bring, restores that are up or fell, and what must outlive a restart."""

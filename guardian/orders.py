@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from guardian import emergency
 from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.ledger.entries import Controls, Entry, EntryState
 from guardian.model import Mode, ServiceKey
-from guardian.policy.decide import refusal
+from guardian.policy.decide import refusal, without_owed
 from guardian.policy.platform import Platform
 from guardian.units import format_seconds
 
@@ -26,6 +27,10 @@ class Situation:
     engine_ready: bool
     now_wall_s: float
     busy: frozenset[ServiceKey] = frozenset()  # something is being done to them right now
+    now_s: float = 0.0
+    keep: tuple[str, ...] = ()  # emergency.keep of the file
+    engine_down: bool = False
+    no_signals: str = ""  # why nothing can be ended by signal, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class Answer:
     sheds: tuple[ServiceKey, ...] = ()
     restores: tuple[ServiceKey, ...] = ()
     forgotten: tuple[ServiceKey, ...] = ()
+    ends: tuple[ServiceKey, ...] = ()  # at once, because of an emergency
+    with_engine: tuple[ServiceKey, ...] = ()  # will end when the engine is restarted, and are to come back
 
 
 def answer(order: Order, now: Situation) -> Answer:
@@ -78,6 +85,25 @@ def _forget(order: Order, now: Situation) -> Answer:
         f"{key}: {'forgotten; it stays as it is' if key in owed else 'was not shed by guardian'}" for key in order.services
     ]
     return Answer(_replied(len(taken), len(order.services), "forgotten", lines), forgotten=taken)
+
+
+def _emergency(order: Order, now: Situation) -> Answer:
+    by_signal = not now.engine_ready and now.engine_down and not now.no_signals
+    if blocked := _blocked(replace(now, engine_ready=now.engine_ready or by_signal), "stops"):
+        return _refuse(f"{blocked}; by signal neither: {now.no_signals}" if now.engine_down and now.no_signals else blocked)
+    named = frozenset(order.services)
+    keep = named if named or order.keep_phase is not None else emergency.from_file(now.keep, now.platform)
+    planned = emergency.plan(without_owed(now.platform, now.entries), now.controls.pins, keep, order.keep_phase, now.now_s)
+    reply = OrderReply(
+        True, f"{len(planned.ended)} to be ended, {len(planned.kept)} kept", data={**planned.as_data(), "by_signal": by_signal}
+    )
+    if order.plan_only:
+        return Answer(reply)
+    return Answer(
+        replace(reply, message=f"{len(planned.ended)} are being ended"),
+        ends=tuple(service.key for service, _ in planned.ended),
+        with_engine=tuple(service.key for service, _ in planned.kept if service.up) if order.restart_engine else (),
+    )
 
 
 def _pin(order: Order, now: Situation) -> Answer:
@@ -126,6 +152,7 @@ _RULES: dict[OrderKind, Callable[[Order, Situation], Answer]] = {
     OrderKind.HOLD: _hold,
     OrderKind.RELEASE: _release,
     OrderKind.STANDBY: _standby,
+    OrderKind.EMERGENCY: _emergency,
 }
 
 

@@ -50,10 +50,19 @@ class Client:
         return rows
 
     def order(
-        self, kind: OrderKind, services: Sequence[str] = (), *, everything: bool = False, for_s: float | None = None
+        self,
+        kind: OrderKind,
+        services: Sequence[str] = (),
+        *,
+        everything: bool = False,
+        for_s: float | None = None,
+        **emergency: object,
     ) -> OrderReply:
-        """Give an order. One that is refused, or fails for some services, has a reply too: its `ok` is false."""
-        body: dict[str, object] = {"order": kind.value, "services": list(services), "all": everything, "for_s": for_s}
+        """Give an order. One that is refused, or fails for some services, has a reply too: its `ok` is false.
+
+        `emergency`: `keep_phase`, `plan_only` and `restart_engine`, which are of that kind alone.
+        """
+        body = {"order": kind.value, "services": list(services), "all": everything, "for_s": for_s, **emergency}
         answer = self._ask("POST", "/api/v1/orders", msgspec.json.encode(body))
         return OrderReply(answer["ok"], answer["message"], tuple(answer["lines"]), answer["data"])
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "unpin": "Let pinned services be shed again.",
     "hold": "Have nothing started until `guardian release`.",
     "release": "End a hold.",
+    "emergency": "Stop all but the most important, restart the engine, start what is kept.",
     "standby": "Have nothing stopped or started for a time.",
     "version": "Show the version.",
 }

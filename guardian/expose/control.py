@@ -17,7 +17,7 @@ import msgspec
 
 from guardian.errors import AlreadyRunning, GuardianError, UnreachableError, UsageError
 from guardian.expose.http import BoundedServer, Request, Response, json, not_allowed
-from guardian.expose.orders import NEEDS_SERVICES, Order, OrderKind, OrderReply, find_or_parse, resolve
+from guardian.expose.orders import NEEDS_SERVICES, NOTHING_TO_KEEP, Order, OrderKind, OrderReply, find_or_parse, resolve
 from guardian.expose.snapshot import Snapshot
 from guardian.expose.status import history_row, status
 from guardian.ledger.entries import HistoryRow
@@ -41,6 +41,9 @@ class OrderBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     services: tuple[str, ...] = ()
     all: bool = False
     for_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    keep_phase: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    plan_only: bool = False
+    restart_engine: bool = False
 
 
 class ControlServer:
@@ -133,7 +136,7 @@ class ControlServer:
         except msgspec.DecodeError as error:  # ValidationError is one too
             kinds = ", ".join(OrderKind)
             raise UsageError(
-                f"{error}; expected a JSON object with order ({kinds}) and, as needed, services, all, for_s"
+                f"{error}; expected a JSON object with order ({kinds}) and, as needed, services, all, for_s, keep_phase, plan_only, restart_engine"
             ) from None
         reply = self._submit_order(self._order(body, request.peer))
         answer = {"ok": reply.ok, "message": reply.message, "lines": reply.lines, "data": dict(reply.data)}
@@ -147,7 +150,11 @@ class ControlServer:
             raise UsageError("for_s goes with standby alone")
         if kind in NEEDS_SERVICES and not body.services and not body.all:
             raise UsageError(f"{kind} needs at least one service" + (", or all" if kind is OrderKind.RESTORE else ""))
-        if kind not in NEEDS_SERVICES and body.services:
+        if kind is OrderKind.EMERGENCY:
+            self._check_emergency(body)
+        elif body.keep_phase is not None or body.plan_only or body.restart_engine:
+            raise UsageError("keep_phase, plan_only and restart_engine go with emergency alone")
+        elif kind not in NEEDS_SERVICES and body.services:
             raise UsageError(f"{kind} takes no services: it is about the whole host")
         try:
             services = resolve(body.services, self._known())
@@ -156,7 +163,15 @@ class ControlServer:
             if snapshot is None or snapshot.sample.inventory is None:
                 raise UnreachableError("guardian has not seen the engine's containers yet; try again in a moment") from None
             raise
-        return Order(kind, services, body.all, body.for_s, by)
+        return Order(kind, services, body.all, body.for_s, by, body.keep_phase, body.plan_only, body.restart_engine)
+
+    def _check_emergency(self, body: OrderBody) -> None:
+        if body.services and body.keep_phase is not None:
+            raise UsageError("emergency takes services or keep_phase, not both")
+        snapshot = self._get_snapshot()
+        in_file = () if snapshot is None else snapshot.config.emergency.keep
+        if not body.services and body.keep_phase is None and not in_file:
+            raise UsageError(NOTHING_TO_KEEP)
 
     def _known(self) -> set[ServiceKey]:
         """Services that an order may be about: managed ones, and those that guardian owes something although they left the file."""

@@ -22,8 +22,10 @@ class OrderKind(StrEnum):
     RELEASE = "release"
     STANDBY = "standby"  # stop and start nothing
     RELOAD = "reload"
+    EMERGENCY = "emergency"  # stop all but what is kept
 
 
+NOTHING_TO_KEEP = "it is not said what to keep: name services, give a phase, or set emergency.keep in the file"
 NEEDS_SERVICES = frozenset({OrderKind.SHED, OrderKind.RESTORE, OrderKind.FORGET, OrderKind.PIN, OrderKind.UNPIN})
 
 
@@ -33,6 +35,9 @@ class Order:
 
     `services` is empty for the kinds that are about the whole host. `all` is for RESTORE alone: whatever is shed. `for_s`
     is for STANDBY alone: None is until told otherwise, 0 ends it. `by` is who gave it: a user's name on this host.
+
+    For EMERGENCY `services` are those that are kept (none: as the file says), or all phases up to `keep_phase`; `plan_only`
+    does nothing yet, and `restart_engine` says that the engine will be restarted, which ends what is kept, too.
     """
 
     kind: OrderKind
@@ -40,6 +45,9 @@ class Order:
     all: bool = False
     for_s: float | None = None
     by: str = ""
+    keep_phase: int | None = None
+    plan_only: bool = False
+    restart_engine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,20 @@ class Ledger:
             ticket = self._keep(fresh)
         return ticket.wait(HARD_WRITE_S if hard else WRITE_S)
 
+    def expect_end(self, actions: Sequence[Action], containers: Mapping[str, Container]) -> bool:
+        """Enter what will end although nobody stops it, because the engine is about to be restarted: as sent, with the actions' deadline.
+
+        What of it is down afterwards is owed like any shed; what the engine brings back, or what never ended, is let go.
+        """
+        with self._lock:
+            now_wall_s = self._clock.wall()
+            busy = {entry.service for entry in self._entries.values()}
+            fresh = [transitions.intend(one, containers, now_wall_s) for one in actions if one.service not in busy]
+            if not fresh:
+                return True
+            ticket = self._keep([transitions.sent(entry, now_wall_s) for entry in fresh])
+        return ticket.wait(WRITE_S)
+
     def mark(self, action: Action) -> bool:
         """Just before an action is carried out, whichever it is: the one of the next three that it needs."""
         if action.kind in _GIVEN_BACK:

@@ -40,11 +40,13 @@ class StateLock:
             raise AlreadyRunning(
                 f"{state_dir}: another guardian has this state directory ({holder}); stop it, or set another `state_dir`"
             ) from None
-        self.note_engine("")
+        self.root_dir = _noted(self._path, "root_dir")
+        """Where the engine kept its data when it was last asked; empty: never."""
+        self.note_engine("", self.root_dir)
 
-    def note_engine(self, engine_id: str) -> None:
-        """Write down which engine this guardian looks after, once that is known."""
-        text = json.dumps({"pid": os.getpid(), "since_wall_s": self._since_wall_s, "engine": engine_id})
+    def note_engine(self, engine_id: str, root_dir: str) -> None:
+        """Write down which engine this guardian looks after, and where that keeps its data, once that is known."""
+        text = json.dumps({"pid": os.getpid(), "since_wall_s": self._since_wall_s, "engine": engine_id, "root_dir": root_dir})
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
 
@@ -72,6 +74,14 @@ class EngineLock:
     def release(self) -> None:
         """Let go."""
         self._socket.close()
+
+
+def _noted(path: Path, name: str) -> str:
+    """What the holder before has written down; empty where there was none."""
+    try:
+        return str(json.loads(path.read_text())[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _holder(path: Path) -> str:

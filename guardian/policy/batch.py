@@ -19,7 +19,9 @@ from guardian.policy.platform import Platform, Service
 from guardian.policy.rank import Resource
 from guardian.policy.state import Baseline, Flight, PolicyState
 
-EMERGENCY = "emergency"  # the reason of what is stopped although its phase is protected
+EMERGENCY = (
+    "emergency"  # the reason of what is stopped although its phase is protected, and of what an operator's emergency ends
+)
 
 
 class Batch:
@@ -49,7 +51,9 @@ class Batch:
         self.handed_out += 1
         return f"{self.state.run_id}-{self.handed_out}"
 
-    def add(self, group: tuple[ServiceKey, ...], plan: shed.Plan | None, hard: bool, by: str = "") -> None:
+    def add(
+        self, group: tuple[ServiceKey, ...], plan: shed.Plan | None, hard: bool, by: str = "", reason: str = "operator"
+    ) -> None:
         """Stop a service and what requires it. Under hard memory nobody waits for anybody."""
         order = sorted(group, key=lambda key: self.platform.stop_order.get(key, 0))
         for key in order:
@@ -71,7 +75,7 @@ class Batch:
                 service=key,
                 phase=service.phase,
                 containers=tuple(container.id for container in service.up),
-                reason=_reason(service, plan),
+                reason=reason if plan is None else _reason(service, plan),
                 grace_s=grace,
                 kill_after_grace=not service.kill_never,
                 deadline_s=grace + self.config.engine.timeout,
@@ -135,25 +139,29 @@ class Batch:
         self._ids[entry.service] = action.id
         self._launch(action, None, None)
 
-    def hasten(self, assessment: Assessment, config: Config, signals: bool) -> None:
+    def hasten(self, assessment: Assessment, config: Config, signals: bool, hard: bool) -> None:
         """Under hard memory a stop in flight gets no more grace than a new one, unless it must never be killed.
 
         `signals`: what the engine was asked for and has not done, or cannot do because it does not answer, is done by signal.
+        What an emergency ends is as urgent where memory is not `hard`.
         """
         grace = shed.hard_grace_s(assessment.full_in_s, config.shedding.hard_grace)
         hastened = []
         for flight in self.state.flights:
             action = flight.action
+            if action.kind is not ActionKind.SHED or not (hard or is_urgent(action)):
+                hastened.append(flight)
+                continue
             left = flight.since_s + action.grace_s - self.now_s
             overdue = action.hard and action.kill_after_grace and flight.overdue(self.now_s)
-            if signals and action.kind is ActionKind.SHED and not action.by_signal and (self.by_signal or overdue):
+            if signals and not action.by_signal and (self.by_signal or overdue):
                 own = action.grace_s if not action.kill_after_grace else 0.0 if overdue else grace
                 again = replace(
                     action, grace_s=own, deadline_s=own + config.engine.timeout, hard=True, by_signal=True, after=()
                 )
                 self.actions.append(replace(again, kind=ActionKind.HASTEN))
                 hastened.append(self._hastened(flight, again))
-            elif action.kind is ActionKind.SHED and action.kill_after_grace and not flight.hastened and left > grace:
+            elif action.kill_after_grace and not flight.hastened and left > grace:
                 again = replace(action, grace_s=grace, deadline_s=grace + config.engine.timeout, hard=True, after=())
                 self.actions.append(replace(again, kind=ActionKind.HASTEN))
                 hastened.append(self._hastened(flight, again))
@@ -175,8 +183,11 @@ class Batch:
         self.flights.append(Flight(action, self.now_s, self._name, signal, baseline))
 
 
-def _reason(service: Service, plan: shed.Plan | None) -> str:
+def is_urgent(action: Action) -> bool:
+    """Whether it is part of an emergency: not to be left to an engine that hangs."""
+    return action.hard and action.reason == EMERGENCY
+
+
+def _reason(service: Service, plan: shed.Plan) -> str:
     """A plan has a protected service, or one that such a service requires, in an emergency only."""
-    if plan is None:
-        return "operator"
     return EMERGENCY if service.protected or service.shielded_by is not None else plan.signal.signal.value

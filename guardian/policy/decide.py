@@ -23,7 +23,7 @@ from guardian.model import (
 )
 from guardian.policy import demand, restore, shed
 from guardian.policy.assess import MEMORY_SIGNALS, SHEDDING, SUPPORTING
-from guardian.policy.batch import Batch
+from guardian.policy.batch import EMERGENCY, Batch, is_urgent
 from guardian.policy.inputs import Inputs
 from guardian.policy.outcomes import absorb, follow_restore, owed_throttles, with_memo, with_throttled
 from guardian.policy.platform import Platform, Service
@@ -83,7 +83,8 @@ def decide(
     )
     if state.emergency and not (config.emergency.enabled and _memory_is_hard(assessment)):
         state = replace(state, emergency=False)
-    if deficits or inputs.shed_orders or inputs.resend or state.exhausted_since_s is not None:
+    urgent = inputs.ends or any(is_urgent(flight.action) for flight in state.flights)
+    if deficits or inputs.shed_orders or urgent or inputs.resend or state.exhausted_since_s is not None:
         decision, state = _shed(decision, deficits, assessment, host, platform, inputs, state, config, now_s)
     if not decision.actions and (inputs.entries or state.virtual or state.throttled or state.ordered):
         decision, state = _restore(decision, assessment, platform, inputs, state, config, now_s)
@@ -128,7 +129,7 @@ def _shed(
     platform = without_owed(platform, inputs.entries)
     busy = frozenset(flight.action.service for flight in state.flights) | frozenset(one.service for one in state.virtual)
     pins = inputs.controls.pins
-    present = shed.uses(platform, now_s) if deficits or inputs.shed_orders or inputs.resend else shed.Uses()
+    present = shed.uses(platform, now_s) if deficits or inputs.shed_orders or inputs.ends or inputs.resend else shed.Uses()
     found: list[Ranked] = []
     if deficits:
         found, _ = candidates(platform, busy, pins, state, now_s, present.footprints, present.cores)
@@ -171,6 +172,8 @@ def _shed(
         soft = [] if hard or not inputs.engine_ready else [plan for plan in plans if not plan.hard and not plan.held]
         for entry in _to_resend(inputs, platform, state, now_s):
             batch.resend(entry, hard=any(plan.hard for plan in plans))
+        for service, who in inputs.ends:
+            batch.add((service,), None, hard=True, by=who, reason=EMERGENCY)
         for service, who in orders:
             batch.add((*platform.requirers.get(service, ()), service), None, hard=False, by=who)
         if hard:  # all of them are about memory, and one relief counts in each: what covers the largest covers all
@@ -184,8 +187,7 @@ def _shed(
             else:
                 batch.add(plan.picked[0].group, plan, hard=False)
             decision = replace(decision, signal=plan.signal, deficit=plan.deficit, candidates=plan.ranking)
-        if any(plan.hard for plan in plans):
-            batch.hasten(assessment, config, inputs.signals)
+        batch.hasten(assessment, config, inputs.signals, any(plan.hard for plan in plans))
         actions, flights, state = batch.actions, batch.flights, replace(batch.state, actions=batch.handed_out)
         if state.rising is not None and any(flight.action.service == state.rising.service for flight in flights):
             decision = replace(decision, restored=(*decision.restored, state.rising.service))  # it was up, or is given up

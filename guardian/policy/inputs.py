@@ -18,6 +18,9 @@ class Inputs:
     outcomes: tuple[Outcome, ...] = ()
     overrides: tuple[ServiceKey, ...] = ()  # shed services that somebody started
     shed_orders: tuple[tuple[ServiceKey, str], ...] = ()  # by an operator: service, who; already checked by `refusal`
+    ends: tuple[
+        tuple[ServiceKey, str], ...
+    ] = ()  # an operator's emergency: service, who; at once, and past the engine if need be
     restore_orders: tuple[tuple[ServiceKey, str], ...] = ()
     entries: tuple[Entry, ...] = ()  # open ones of the ledger
     controls: Controls = field(default_factory=Controls)

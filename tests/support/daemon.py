@@ -119,10 +119,12 @@ class GuardianProcess:
         wanted = set(labels.items())
         return sum(value for (found, with_labels), value in self.metrics().items() if found == name and wanted <= with_labels)
 
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """A client command against this daemon."""
         command = [sys.executable, "-m", "guardian", *arguments, "--socket", str(self.socket)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, env=self._environ, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=30, env={**self._environ, **environ}, check=False
+        )
 
     def history(self) -> list[dict[str, Any]]:
         """Newest first."""

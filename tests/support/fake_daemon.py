@@ -12,7 +12,7 @@ from guardian.expose.control import ControlServer
 from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import HistoryRow
-from guardian.model import ActionKind, Result, ServiceKey
+from guardian.model import ActionKind, Result, ServiceKey, ServiceStatus
 
 HISTORY = (
     HistoryRow(
@@ -53,6 +53,7 @@ class FakeDaemon:
         self.orders: list[Order] = []
         self.history = HISTORY
         self.fails: Exception | None = None  # what every order ends with instead
+        self.stubborn: set[ServiceKey] = set()  # an emergency does not end them
         self.server = ControlServer(path, lambda: self.snapshot, self.submit, self.read_history)
         self.server.start()
 
@@ -75,6 +76,8 @@ class FakeDaemon:
             raise GuardianError("nothing is known yet")
         if order.kind is OrderKind.RELOAD:
             return OrderReply(True, "the configuration was read again: nothing changed")
+        if order.kind is OrderKind.EMERGENCY:
+            return self._emergency(order)
         shed = {one.service for one in self.snapshot.entries}
         if order.kind is OrderKind.SHED:
             refused = {one.key for one in self.snapshot.assessment.services if one.protected} & set(order.services)
@@ -91,6 +94,35 @@ class FakeDaemon:
         asked = done if order.all else order.services
         lines = tuple(f"{one}: {order.kind.value}" + ("" if one in done else " refused") for one in asked)
         return OrderReply(len(done) == len(asked), f"{order.kind.value}: {len(done)} of {len(asked)}", lines)
+
+    def _emergency(self, order: Order) -> OrderReply:
+        """End all that runs and is not kept; `stubborn` services run on."""
+        assert self.snapshot is not None
+        services, wall_s = self.snapshot.assessment.services, self.snapshot.at_wall_s
+
+        def keeps(one: ServiceStatus) -> bool:
+            return one.key in order.services or (order.keep_phase is not None and one.phase <= order.keep_phase)
+
+        ended = [one for one in services if one.running and not keeps(one)]
+        data = {
+            "kept": [
+                {"service": str(one.key), "phase": one.phase, "why": "kept", "running": bool(one.running)}
+                for one in services
+                if keeps(one)
+            ],
+            "ended": [{"service": str(one.key), "phase": one.phase, "footprint_bytes": one.footprint_bytes} for one in ended],
+            "untouched": list(self.snapshot.assessment.unmanaged),
+            "relief_bytes": sum(one.footprint_bytes or 0 for one in ended),
+            "relief_is_whole": True,
+            "by_signal": False,
+        }
+        if not order.plan_only:
+            down = {one.key for one in ended} - self.stubborn
+            after = tuple(replace(one, running=0) if one.key in down else one for one in services)
+            added = tuple(entry(one, wall_s, reason="emergency", by=order.by) for one in sorted(down))
+            assessment = replace(self.snapshot.assessment, services=after)
+            self.snapshot = replace(self.snapshot, assessment=assessment, entries=(*self.snapshot.entries, *added))
+        return OrderReply(True, "planned", data=data)
 
     def _stand(self, order: Order) -> None:
         assert self.snapshot is not None

@@ -137,6 +137,10 @@ def test_standby_takes_a_time(daemon: FakeDaemon, path: Path) -> None:
         ({"order": "hold", "services": ["kibana"]}, "hold takes no services"),
         ({"order": "shed", "services": ["kibanna"]}, "did you mean kibana?"),
         ({"order": "shed", "services": [""]}, "is not a managed service"),
+        ({"order": "hold", "keep_phase": 1}, "go with emergency alone"),
+        ({"order": "emergency", "services": ["web"], "keep_phase": 1}, "not both"),
+        ({"order": "emergency", "keep_phase": -1}, "keep_phase"),
+        ({"order": "emergency"}, "it is not said what to keep"),
     ],
 )
 def test_a_bad_order_is_400_and_says_what_is_allowed(daemon: FakeDaemon, path: Path, body: object, says: str) -> None:

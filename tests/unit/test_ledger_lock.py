@@ -15,7 +15,7 @@ from guardian.ledger.lock import LOCK_NAME, EngineLock, StateLock
 def test_a_second_guardian_of_a_state_directory_is_told_who_has_it(tmp_path: Path) -> None:
     """A second guardian of a state directory is told who has it."""
     held = StateLock(tmp_path, T0)
-    held.note_engine("ENGINE-1")
+    held.note_engine("ENGINE-1", "/var/lib/docker")
     with pytest.raises(AlreadyRunning, match=rf"pid {os.getpid()}, since 2023-11-14 22:13:20 UTC, engine ENGINE-1"):
         StateLock(tmp_path, T0)
     held.release()

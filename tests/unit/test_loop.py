@@ -492,3 +492,70 @@ def test_observe_mode_signals_nobody() -> None:
     host.run(10)
     assert host.engine.calls == []
     assert [(action.service, action.by_signal) for action in host.actions] == [(key("logs"), True)]
+
+
+# --- an operator's emergency ----------------------------------------------------------------------------------------
+
+
+def a_calm_host(restart: str = "unless-stopped") -> VirtualHost:
+    """Protected `db`, `web` and `logs` on a host with plenty of room; use is read past the engine, too."""
+    services = {name: Service(memory=300 * MIB, restart=restart, stop=Stop(takes=1.5)) for name in ("db", "web", "logs")}
+    config = a_config(Phase(("db",), protected=True), ("web",), ("logs",))
+    host = VirtualHost(Scenario(services=services), config, with_cgroups=True)
+    host.telemetry = Heard()  # type: ignore[assignment]
+    host._begin()
+    host.run(5)
+    return host
+
+
+def test_an_emergency_ends_all_but_what_is_kept_and_the_rules_restore_it() -> None:
+    """An emergency ends all that is not kept at once, protected phases too; the rules restore it, and no order is needed."""
+    host = a_calm_host()
+    reply = host.order(OrderKind.EMERGENCY, "logs")
+    assert reply.ok
+    assert sorted(host.stops()) == ["db", "web"]
+    entries = host.run_until(lambda snapshot: len(snapshot.entries) == 2 and host.down == {"db", "web"}, within_s=10).entries
+    assert {(entry.reason, entry.by) for entry in entries} == {("emergency", "ada")}
+    host.run_until(lambda snapshot: not snapshot.entries, within_s=300)
+    assert host.starts() == ["db", "web"]
+    assert host.down == set()
+
+
+def test_an_emergency_is_not_left_to_an_engine_that_hangs() -> None:
+    """An emergency whose stops the engine leaves undone is carried out by signal, although memory is not hard."""
+    host = a_calm_host()
+    host.order(OrderKind.EMERGENCY, "db")
+    assert sorted(host.stops()) == ["logs", "web"]
+    host.engine_down()
+    host.run(2)
+    assert sorted(call.service.name for call in host.engine.calls if call.kind == "signal" and call.service) == ["logs", "web"]
+    host.engine_down(False)
+    host.run_until(lambda snapshot: not snapshot.entries, within_s=300)
+    assert host.down == set()
+    assert heard(host).overrides == []
+
+
+def test_an_emergency_while_the_engine_hangs_is_carried_out_by_signal() -> None:
+    """While the engine hangs an emergency is carried out by signal; what the engine restarts is stopped by it, then restored."""
+    host = a_calm_host()
+    host.engine_down()
+    host.run(3)
+    assert host.order(OrderKind.EMERGENCY, "db").data["by_signal"]
+    host.run(5)
+    assert {(call.kind, call.service) for call in host.engine.calls} == {("signal", key("web")), ("signal", key("logs"))}
+    host.engine_down(False)
+    host.run_until(lambda _: sorted(host.stops()) == ["logs", "web"], within_s=10)
+    host.run_until(lambda snapshot: not snapshot.entries, within_s=300)
+    assert (host.down, heard(host).overrides) == (set(), [])
+
+
+@pytest.mark.parametrize("restart", ["no", "always"])
+def test_what_is_kept_and_ends_with_the_engine_comes_back(restart: str) -> None:
+    """What is kept and ends when an operator has the engine restarted runs again, whatever its restart policy."""
+    host = a_calm_host(restart)
+    host.order(OrderKind.EMERGENCY, "db", restart_engine=True)
+    host.run_until(lambda _: {"web", "logs"} <= host.down, within_s=10)
+    host.restart_engine(2.0)
+    host.run_until(lambda snapshot: not snapshot.entries and host.down == set(), within_s=900)
+    assert heard(host).overrides == []
+    assert ("db" in host.starts()) == (restart == "no")

@@ -234,3 +234,61 @@ def test_a_reload_is_not_for_the_loop() -> None:
     answered = answer(order(OrderKind.RELOAD), now())
     assert changes_nothing(answered)
     assert not answered.reply.ok
+
+
+# --- emergency ------------------------------------------------------------------------------------------------------
+
+
+def test_an_emergency_ends_all_but_what_is_kept() -> None:
+    """An emergency ends all that runs and is not kept: those of the order, else those of the file, and what is absolute."""
+    answered = answer(order(OrderKind.EMERGENCY, WEB), now(keep=("db",)))
+    assert set(answered.ends) == {DB, LOGS}
+    assert {one["service"]: one["why"] for one in answered.reply.data["kept"]} == {
+        "demo/api": "protect",
+        "demo/auth": "required by demo/api",
+        "demo/web": "kept",
+    }
+    assert set(answer(order(OrderKind.EMERGENCY), now(keep=("db",))).ends) == {WEB, LOGS}
+    assert set(answer(order(OrderKind.EMERGENCY, keep_phase=1), now()).ends) == {WEB, LOGS}
+
+
+def test_the_plan_of_an_emergency_does_nothing() -> None:
+    """The plan of an emergency says the same and does nothing."""
+    done, planned = (answer(order(OrderKind.EMERGENCY, WEB, plan_only=only), now()) for only in (False, True))
+    assert planned.reply.data == done.reply.data
+    assert (planned.ends, changes_nothing(planned)) == ((), True)
+
+
+def test_with_a_restart_of_the_engine_what_is_kept_ends_with_it() -> None:
+    """Where the engine will be restarted, what is kept and runs is known to end with it."""
+    assert answer(order(OrderKind.EMERGENCY, WEB), now()).with_engine == ()
+    assert set(answer(order(OrderKind.EMERGENCY, WEB, restart_engine=True), now()).with_engine) == {WEB, API, AUTH}
+
+
+def test_what_is_shed_already_is_not_ended_again() -> None:
+    """What guardian has stopped already is not ended again, whatever a list of before shows."""
+    entries = (shed(a_container("logs", LOGS)),)
+    assert set(answer(order(OrderKind.EMERGENCY, WEB), now(entries=entries)).ends) == {DB}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"standby": True}, "standby is on"),
+        ({"mode": Mode.OBSERVE}, "the mode is observe"),
+        ({"engine_ready": False}, "the engine does not answer"),
+        ({"engine_ready": False, "engine_down": True, "no_signals": "no CAP_KILL"}, "by signal neither: no CAP_KILL"),
+    ],
+)
+def test_an_emergency_is_refused_where_nothing_may_be_stopped(fields: dict[str, Any], words: str) -> None:
+    """An emergency is refused in standby, in observe mode, and where neither the engine nor a signal can stop anything."""
+    answered = answer(order(OrderKind.EMERGENCY, WEB), now(**fields))
+    assert (answered.reply.ok, answered.ends) == (False, ())
+    assert words in answered.reply.message
+
+
+def test_an_emergency_does_without_the_engine() -> None:
+    """Where the engine does not answer an emergency is carried out by signal, and says so."""
+    answered = answer(order(OrderKind.EMERGENCY, WEB), now(engine_ready=False, engine_down=True))
+    assert answered.reply.data["by_signal"]
+    assert set(answered.ends) == {DB, LOGS}
