@@ -91,7 +91,7 @@ class Daemon:
         self._sensor = ContainerSensor(self._engine, scope, self._clock, self._metrics)
         source = config.sampling.source
         simulated = config.engine.url == "simulated"
-        reader = None if source == "engine" or simulated or url.startswith("tcp://") else CgroupReader(self._clock)
+        reader = None if source == "engine" or simulated else CgroupReader(self._clock)
         self._feed = Feed(
             self._engine,
             self._sensor,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from guardian.clock import Clock
 
 SEARCH_AGAIN_S = 30.0
-_DEEPEST = 8  # levels below the hierarchy's root; rootless engines need five
+LONGEST_WAIT_S = 3600.0  # what was searched for in vain again and again is most likely on another host
+_DEEPEST = 8  # levels below the hierarchy's root; rootless engines need five, and eight in a Linux within Windows
 _MOST_DIRECTORIES = 1000  # with children; those without cost one stat each
 _MOST_ENTRIES = 20_000
 _MOST_PATTERNS = 16
@@ -73,7 +74,7 @@ def own_path(hierarchy: Hierarchy, proc_root: str) -> str:
             number, _, rest = line.partition(":")
             controllers, _, path = rest.partition(":")
             if (number == "0") if hierarchy.version == 2 else ("memory" in controllers.split(",")):
-                return path.strip("/")
+                return "" if path.startswith("/..") else path.strip("/")  # outside of our namespace: not to be reached
     return ""
 
 
@@ -90,32 +91,42 @@ class CgroupFinder:
         self._patterns = [("docker/", ""), ("system.slice/docker-", ".scope")]
         if own:
             self._patterns.append((f"{own}/docker/", ""))
-        self._search_again_s: dict[str, float] = {}
+        self._put_off: dict[str, tuple[float, float]] = {}  # by id: until when, and for how long
 
     def locate(self, container_ids: Iterable[str]) -> dict[str, str]:
         """The paths, relative to `top`, of those whose cgroup is there.
 
-        A container that a search did not find is searched for again after 30 s at the earliest.
+        A container that a search did not find is searched for again after 30 s at the earliest, and after twice as long
+        each time, up to an hour.
         """
         now_s = self._clock.monotonic()
-        self._search_again_s = {id_: again_s for id_, again_s in self._search_again_s.items() if again_s > now_s}
+        asked = set(container_ids)
+        self._put_off = {
+            id_: (until_s, wait_s) for id_, (until_s, wait_s) in self._put_off.items() if id_ in asked or until_s > now_s
+        }
         found: dict[str, str] = {}
         missing: set[str] = set()
-        for id_ in container_ids:
+        for id_ in asked:
             path = self._guess(id_)
             if path is None:
                 missing.add(id_)
             else:
                 found[id_] = path
-        if missing - self._search_again_s.keys():
+        if any(self._put_off.get(id_, (now_s, 0.0))[0] <= now_s for id_ in missing):
             found.update(self._search(missing))
             for id_ in missing - found.keys():
-                self.put_off(id_)
+                _, waited_s = self._put_off.get(id_, (now_s, 0.0))
+                self._wait(id_, min(LONGEST_WAIT_S, max(SEARCH_AGAIN_S, 2 * waited_s)))
+        for id_ in found:
+            self._put_off.pop(id_, None)
         return found
 
     def put_off(self, container_id: str) -> None:
         """No search for this one for 30 s: it was seen to vanish."""
-        self._search_again_s[container_id] = self._clock.monotonic() + SEARCH_AGAIN_S
+        self._wait(container_id, SEARCH_AGAIN_S)
+
+    def _wait(self, container_id: str, seconds: float) -> None:
+        self._put_off[container_id] = (self._clock.monotonic() + seconds, seconds)
 
     def _guess(self, container_id: str) -> str | None:
         for pattern in self._patterns:

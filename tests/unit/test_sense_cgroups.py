@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from support.cgroup_trees import MIB, CgroupTree, Use, as_the_kernel_reads
+from support.cgroup_trees import MIB, CgroupTree, Use, as_the_kernel_reads, v2_files
 
 from guardian.clock import VirtualClock
 from guardian.engine.parse import footprint_bytes
+from guardian.engine.protocol import Scope
+from guardian.engine.simulated import Scenario, SimulatedEngine
 from guardian.model import UNKNOWN_STRAIN, Container, ContainerState, ServiceKey, Strain, Usage
 from guardian.sense.cgroups import CgroupReader
 
@@ -26,13 +30,28 @@ LAYOUTS = {
     "v1, cgroupfs driver": (1, PLAIN),
     "v1, systemd driver": (1, "system.slice/docker-{id}.scope"),
     "v1, custom parent": (1, "tenants/blue/{id}"),
+    "v1, systemd driver, custom slice": (1, "blue.slice/docker-{id}.scope"),
     "v1, nested engine": (1, f"docker/{OUTER}/docker/{{id}}"),
+    "v1, nested engine, outer one with systemd driver": (1, f"system.slice/docker-{OUTER}.scope/docker/{{id}}"),
+    "v1, the parent of Docker Desktop's machine": (1, "docker-ce/docker/{id}"),
     "v2, cgroupfs driver": (2, PLAIN),
     "v2, systemd driver": (2, "system.slice/docker-{id}.scope"),
     "v2, custom slice": (2, "tenants.slice/tenants-blue.slice/docker-{id}.scope"),
+    "v2, cgroupfs driver, custom parent": (2, "tenants/blue/{id}"),
     "v2, nested engine": (2, f"system.slice/docker-{OUTER}.scope/docker/{{id}}"),
+    "v2, nested engine, both with cgroupfs driver": (2, f"docker/{OUTER}/docker/{{id}}"),
+    "v2, nested engine with systemd": (2, f"system.slice/docker-{OUTER}.scope/system.slice/docker-{{id}}.scope"),
+    "v2, in a system container": (2, "lxc/101/ns/system.slice/docker-{id}.scope"),
+    "v2, in a container of systemd-nspawn": (2, "machine.slice/systemd-nspawn@web.service/payload/docker/{id}"),
+    "v2, for Kubernetes": (2, "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod12.slice/docker-{id}.scope"),
+    "v2, for Kubernetes, cgroupfs": (2, "kubepods/besteffort/pod12/{id}"),
+    "v2, systemd below another root": (2, "wsl-user/distro-1/systemd/system.slice/docker-{id}.scope"),
     "v2, rootless, app.slice": (2, "user.slice/user-1000.slice/user@1000.service/app.slice/docker-{id}.scope"),
     "v2, rootless, user.slice": (2, "user.slice/user-1000.slice/user@1000.service/user.slice/docker-{id}.scope"),
+    "v2, rootless, below another root": (
+        2,
+        "wsl-user/distro-1/systemd/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{id}.scope",
+    ),
     "v2, rootless, cgroupfs": (2, "user.slice/user-1000.slice/user@1000.service/app.slice/docker.service/docker/{id}"),
 }
 
@@ -128,6 +147,39 @@ def test_an_engine_in_our_own_container_is_found_however_wide_the_host_is(tmp_pa
     assert reader.covered == {id_of(1)}
 
 
+def test_in_a_cgroup_namespace_the_engine_s_containers_are_found_at_its_root(tmp_path: Path, open_reader: Open) -> None:
+    """In a container with a cgroup namespace and an engine of its own, the containers of that engine lie at its root."""
+    tree = CgroupTree(tmp_path, 2, own="/init")
+    tree.add("init")
+    tree.add(PLAIN.format(id=id_of(1)))
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    assert reader.covered == {id_of(1)}
+
+
+@pytest.mark.parametrize("own", ["/", f"/system.slice/docker-{OUTER}.scope", "/../../system.slice/docker.service"])
+def test_in_a_container_that_shows_the_host_s_cgroups_the_host_s_containers_are_found(
+    tmp_path: Path, open_reader: Open, own: str
+) -> None:
+    """In a container with the host's cgroups mounted, its containers are found, whatever namespace the process is in."""
+    tree = CgroupTree(tmp_path, 2, own=own)
+    tree.add(f"system.slice/docker-{OUTER}.scope")
+    tree.add(f"system.slice/docker-{id_of(1)}.scope")
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    assert reader.covered == {id_of(1)}
+
+
+def test_a_container_that_shows_only_its_own_cgroup_covers_no_other(tmp_path: Path, open_reader: Open) -> None:
+    """Where a cgroup namespace hides the host's cgroups, nothing is covered, and its own cgroup is nobody else's."""
+    tree = CgroupTree(tmp_path, 2)
+    for file, content in v2_files(Use()).items():
+        (tree.root / file).write_text(content)
+    reader = open_reader(tree)
+    reader.follow([container(1)])
+    assert reader.covered == set()
+
+
 def test_a_mount_unit_with_the_id_in_its_name_is_no_container(tmp_path: Path, open_reader: Open) -> None:
     """The cgroup of a mount unit of systemd has the container's id in its name, and is not taken for the container's."""
     tree = CgroupTree(tmp_path, 2)
@@ -187,6 +239,21 @@ def test_a_fruitless_search_is_repeated_only_after_half_a_minute(
     clock.advance(1)
     reader.follow([container(1)])
     assert reader.covered == {id_of(1)}
+
+
+def test_what_is_never_found_is_searched_for_ever_more_rarely(
+    tmp_path: Path, open_reader: Open, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container of a remote engine costs eight searches in the first two hours, and then one an hour."""
+    reader = open_reader(CgroupTree(tmp_path, 2))
+    walks: list[float] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: walks.append(clock.monotonic()) or scandir(path))
+    for _ in range(4 * 360):
+        reader.follow([container(1)])
+        clock.advance(10)
+    waits = [later - sooner for sooner, later in pairwise(walks)]
+    assert waits == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]
 
 
 def test_three_hundred_containers_in_an_unusual_place_cost_one_walk(
@@ -580,6 +647,52 @@ def test_descriptors_come_back(tmp_path: Path, open_reader: Open, version: int) 
             assert reader.read().gone == {id_of(number)}
     reader.follow([])
     assert descriptors() == before
+
+
+def test_ten_thousand_starts_and_stops_leave_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 10,000 containers of the simulated engine started and stopped, seen or unseen, as many descriptors are open as before."""
+    services, rounds = 50, 200
+    clock = VirtualClock()
+    engine = SimulatedEngine(Scenario(project="demo"), clock)
+    ids = [engine.external_create(f"service-{number}") for number in range(services)]
+    tree = CgroupTree(tmp_path, 2)
+    running, stopped = f"{tree.root}/docker", f"{tree.root}/stopped"
+    for id_ in ids:
+        tree.add(f"docker/{id_}")
+    os.mkdir(stopped)
+
+    def move(source: str, target: str) -> None:
+        for id_ in ids:
+            os.rename(f"{source}/{id_}", f"{target}/{id_}")
+
+    pread = os.pread
+
+    def read(descriptor: int, size: int, offset: int) -> bytes:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(stopped):
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        return pread(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", read)
+    reader = CgroupReader(clock, str(tree.root), str(tree.proc))
+    before = descriptors()
+    most = 0
+    for number in range(rounds):
+        reader.follow(engine.containers(Scope(("demo",))))
+        assert reader.read().usage.keys() == set(ids)
+        most = max(most, descriptors())
+        for id_ in ids:
+            engine.external_kill(id_)
+        move(running, stopped)
+        if number % 2:
+            assert reader.read().gone == set(ids)
+        if number % 3:
+            reader.follow(engine.containers(Scope(("demo",))))
+        clock.advance(1)
+        for id_ in ids:
+            engine.external_start(id_)
+        move(stopped, running)
+    reader.follow([])
+    assert (most, descriptors()) == (before + 3 * services, before)
 
 
 def test_close_gives_every_descriptor_back(tmp_path: Path, open_reader: Open) -> None:
