@@ -44,7 +44,7 @@ from guardian.sense.triggers import PressureTriggers
 from guardian.systemd import Notifier
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
-CONFIG_POLL_S = 0.7  # more often than the second for which an edit must stay the same, and no more than that costs
+CONFIG_POLL_S = 1.1  # more than the second for which an edit must stay the same: the look after the first takes it
 STATUS_EVERY_S = 10.0
 WATCHDOG_EVERY_S = 1.0
 

@@ -22,7 +22,7 @@ from apscheduler.triggers.base import BaseTrigger
 from guardian.clock import Clock, SystemClock
 
 JUMP_S = 1.0  # slewing moves a clock by at most 0.5 ms a second; what moves it this far was a step
-SUPERVISION_S = 0.5
+SUPERVISION_S = 1.0
 _EXACT_S = 0.1  # two clocks read further apart than this cannot be compared
 
 

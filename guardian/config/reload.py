@@ -247,8 +247,8 @@ class FileWatch:
     """Says when the file has changed and then stayed the same for `settle_s` seconds, so that half a save is never taken.
 
     Looks at the file's identity, size and times first, and at its content only when one of them moved: a look costs one stat.
-    A save by rename is a change like any other; a touch, or an edit that is taken back in time, is none. Poll it more
-    often than that: what it says can be late by two pauses between polls.
+    A save by rename is a change like any other; a touch, or an edit that is taken back in time, is none. Poll it a
+    little less often than that: the second look takes what the first has seen.
     """
 
     def __init__(self, path: Path, loaded: bytes | None = None, settle_s: float = 1.0) -> None:

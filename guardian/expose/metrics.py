@@ -54,9 +54,7 @@ class Metrics:
         self._pressed = _counter("guardian_pressure_wakes_total")
         self._counted = [value for value in vars(self).values() if isinstance(value, Counter | Histogram)]
 
-        for source in SOURCES:
-            self._samples.labels(source)
-            self._sample_failures.labels(source)
+        self._sampled = {source: (self._samples.labels(source), self._sample_failures.labels(source)) for source in SOURCES}
         for kind in ("predicted", "measured"):
             self._relief.labels(kind)
         for resource in ("memory", "io", "cpu"):
@@ -123,11 +121,12 @@ class Metrics:
         self._reconnects.inc()
 
     def sampled(self, source: str, seconds: float, ok: bool) -> None:
-        self._samples.labels(source).observe(seconds)
+        durations, failures = self._sampled[source]
+        durations.observe(seconds)
         if ok:
             self._last["guardian_sample_last_success_timestamp_seconds", source] = self._clock.wall()
         else:
-            self._sample_failures.labels(source).inc()
+            failures.inc()
 
     def ticked(self, seconds: float, lag_s: float, interval_s: float) -> None:
         self._ticks.observe(seconds)
