@@ -48,7 +48,7 @@ def measure_sampling(
             readings = reader.read()
             cpus.append((time.thread_time_ns() - used_ns) / 1e6)
             walls.append((time.perf_counter_ns() - began_ns) / 1e6)
-            assert len(readings.stats) == size
+            assert len(readings.usage) == size
     finally:
         reader.close()
     floor_walls, floor_cpus = _floor([container.id for container in containers], rounds, pause_ms)

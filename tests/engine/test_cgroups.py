@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from support.waiting import eventually
 from worlds import MIB, RealWorld
 
 from guardian.clock import SystemClock
-from guardian.model import Container, Usage
+from guardian.model import Container, Result, Usage
 from guardian.sense.cgroups import CgroupReader
 
 pytestmark = pytest.mark.engine
@@ -113,3 +114,26 @@ def _runs_sleep(world: RealWorld, container_id: str) -> bool:
         return "sleep" in client.top(container_id)["Processes"][0][-1]
     finally:
         client.close()
+
+
+def test_three_hundred_starts_and_stops_leave_no_descriptor(real: RealWorld, reader: CgroupReader) -> None:
+    """After 300 containers were started, read and stopped, this process has as many open descriptors as before."""
+    ids = [real.service(f"comes-and-goes-{number}", run=False) for number in range(30)]
+    engine = real.engine
+    with ThreadPoolExecutor(8) as at_once:
+
+        def each(call: Callable[[str, float], Result]) -> None:
+            assert set(at_once.map(lambda id_: call(id_, 30.0), ids)) == {Result.DONE}
+
+        each(engine.start)  # opens what stays open: threads, connections to the engine
+        each(engine.kill)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            each(engine.start)
+            engine.invalidate(ids)
+            reader.follow(engine.containers(real.scope))
+            assert reader.read().usage.keys() == set(ids)
+            each(engine.kill)
+            assert eventually(lambda: reader.read().gone or not reader.covered, "the cgroups are removed")
+        eventually(lambda: reader.read() and not reader.covered, "the last cgroup is removed")
+        assert len(os.listdir("/proc/self/fd")) == before

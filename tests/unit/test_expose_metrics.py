@@ -19,7 +19,7 @@ from guardian.expose import reference
 from guardian.expose.catalog import CATALOG
 from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
-from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal
+from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal, Strain
 from guardian.telemetry import Telemetry
 
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -176,6 +176,28 @@ def test_a_kernel_without_psi_shows_no_pressure() -> None:
         return HostReading(at_s=host.at_s, memory_total_bytes=host.memory_total_bytes)
 
     assert "guardian_host_pressure_ratio" not in {name for name, _ in scrape(showing(with_host(snapshot(), without)))}
+
+
+def test_a_service_shows_its_own_pressure_and_what_its_quota_held_back() -> None:
+    """A service shows the pressure of its cgroup by resource and kind, and in how many periods its CPU quota held it back."""
+    metrics, labels = showing(snapshot()), {"project": PROJECT, "service": "api", "phase": "1"}
+    assert value(metrics, "guardian_service_cpu_periods_total", **labels) == 600
+    assert value(metrics, "guardian_service_cpu_throttled_periods_total", **labels) == 3
+    shown = {
+        (resource, kind): value(metrics, "guardian_service_pressure_ratio", **labels, resource=resource, kind=kind)
+        for resource in ("memory", "cpu")
+        for kind in ("some", "full")
+    }
+    assert shown == {("memory", "some"): 0.01, ("memory", "full"): 0.0, ("cpu", "some"): 0.02, ("cpu", "full"): 0.0}
+
+
+def test_a_service_without_a_quota_shows_no_periods_and_one_without_psi_no_pressure() -> None:
+    """Without a CPU quota there are no series of its periods, and where its pressure is not known none of that."""
+    services = tuple(replace(one, strain=Strain(0, 5, 0, 0)) for one in snapshot().assessment.services)
+    metrics = showing(replace(snapshot(), assessment=replace(snapshot().assessment, services=services)))
+    names = {name for name, _ in scrape(metrics)}
+    assert "guardian_service_oom_kills_total" in names
+    assert not {name for name in names if name.startswith(("guardian_service_cpu_periods", "guardian_service_pressure"))}
 
 
 def test_memory_that_is_not_filling_is_full_in_infinite_time() -> None:

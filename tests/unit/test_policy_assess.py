@@ -9,7 +9,7 @@ import pytest
 from support.policy import AT_ONCE, CORES, MIB, TOTAL, World, a_config, an_entry, key, marks
 
 from guardian.config.schema import HostConfig, SheddingConfig, ThresholdsConfig
-from guardian.model import Assessment, ContainerState, Health, Level, ServiceState, Signal
+from guardian.model import Assessment, ContainerState, Health, Level, ServiceState, Signal, Strain
 from guardian.policy.assess import assess
 from guardian.policy.platform import EMPTY
 from guardian.policy.state import Memo
@@ -347,6 +347,20 @@ def test_uses_are_summed_over_replicas_and_unknown_where_one_is() -> None:
     status = assessed(world).service(key("core"))
     assert status is not None
     assert (status.footprint_bytes, status.working_set_bytes, status.cpu_cores) == (None, None, 0.75)
+
+
+def test_the_strain_of_replicas_is_what_is_known_of_all_and_the_worst_pressure() -> None:
+    """Counts of replicas add up as far as they are known, pressure is that of the worst; unknown stays unknown."""
+    world = World(a_config(("web",)))
+    world.add("web", replicas=2)
+    platform = world.platform
+    strains = (Strain(1, None, 60, 6, 0.25, None, 0.5), Strain(None, 4, 40, 1, 0.125, None, 0.75))
+    usage = {
+        id_: read._replace(strain=strain) for (id_, read), strain in zip(sorted(platform.usage.items()), strains, strict=True)
+    }
+    assessment, _ = assess(world.host, replace(platform, usage=usage), (), frozenset(), world.state, world.config, world.now_s)
+    (web,) = assessment.services
+    assert web.strain == Strain(1, 4, 100, 7, 0.25, None, 0.75)
 
 
 def test_the_signals_capacity_is_what_ratio_one_means() -> None:

@@ -221,6 +221,26 @@ def test_a_cgroup_without_memory_is_not_covered(tmp_path: Path, open_reader: Ope
     assert descriptors() == before
 
 
+def test_files_that_may_not_be_read_are_left_to_the_engine(
+    tmp_path: Path, open_reader: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container whose files this process may not open is not covered, and leaks nothing."""
+    tree = CgroupTree(tmp_path, 2)
+    tree.add(PLAIN.format(id=id_of(1)))
+    open_file = os.open
+
+    def refused(path: str, flags: int) -> int:
+        if path.endswith("memory.current"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return open_file(path, flags)
+
+    monkeypatch.setattr(os, "open", refused)
+    reader = open_reader(tree)
+    before = descriptors()
+    reader.follow([container(1)])
+    assert (reader.covered, descriptors()) == (set(), before)
+
+
 def test_a_fruitless_search_is_repeated_only_after_half_a_minute(
     tmp_path: Path, open_reader: Open, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
