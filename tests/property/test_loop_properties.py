@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.virtual_host import MIB, Phase, VirtualHost, a_config, key
 
-from guardian.config.schema import Config, ServiceConfig
+from guardian.config.schema import Config, EmergencyConfig, ServiceConfig
 from guardian.engine.simulated.behaviour import ramp_to, steady
 from guardian.engine.simulated.scenario import GIB, Health, Host, HostStep, Scenario, Service, Step, Stop
 from guardian.expose.orders import OrderKind
@@ -235,6 +235,25 @@ def test_an_engine_that_hangs_under_pressure_costs_nothing_for_good(case: Case, 
     calm(host)
     assert_all_is_back(host)
     assert_sound(case, host)
+
+
+@given(cases(), st.integers(0, 2**32))
+@settings(max_examples=120)
+def test_an_emergency_stops_nothing_that_is_kept_and_costs_nothing_for_good(case: Case, seed: int) -> None:
+    """Where an emergency is allowed what is kept is never stopped, all else only after ten seconds; all is restored in the end."""
+    names, rng = sorted(case.scenario.services), random.Random(seed)
+    keep = tuple(rng.sample(names, min(2, len(names))))
+    phases = tuple(replace(phase, protected=rng.random() < 0.8) for phase in case.config.phases)
+    config = replace(case.config, phases=phases, emergency=EmergencyConfig(enabled=True, keep=keep))
+    host = VirtualHost(case.scenario, config)
+    host.run(TROUBLE_S + 30)
+    calm(host)
+    assert_all_is_back(host)
+    protected = {name for phase in phases if phase.protected for name in phase.services}
+    assert_sound(Case(case.scenario, config, frozenset(protected & set(keep)), case.never_killed), host)
+    for action in host.actions:
+        if action.kind is ActionKind.SHED and action.service.name in protected:
+            assert action.reason == "emergency"
 
 
 def run_with_operator(case: Case, seed: int) -> tuple[VirtualHost, str, str]:
