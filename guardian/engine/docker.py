@@ -19,7 +19,7 @@ from guardian.engine.link import Answer, Link, Stream
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import RawStats, Scope
-from guardian.errors import EngineError, EngineProtocolError, EngineTimeout
+from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
 from guardian.telemetry import Telemetry
 from guardian.workers import Workers
@@ -69,6 +69,11 @@ class DockerEngine:
         with self._understood("/info"):
             return parse.parse_info(answer, self._sampling.api_version())
 
+    def ping(self) -> None:
+        answer = self._sampling.call("ping", "GET", "/_ping", self._timeout_s)
+        if answer.status >= 400:
+            raise EngineRefused(f"the engine at {self._url} refused GET /_ping: {answer.message}")
+
     def containers(self, scope: Scope) -> tuple[Container, ...]:
         ends_s = self._clock.monotonic() + self._timeout_s
         rows = self._list(scope, ends_s)
@@ -78,17 +83,13 @@ class DockerEngine:
                     del remembered[gone]
             found = {row.id: self._known[row.id] for row in rows.values() if self._holds(row)}
             self._invalid.clear()
-        changed = [row for row in rows.values() if row.id not in found]
-        inspected = self._all_at_once(lambda row: self._inspect(row, ends_s), changed, ends_s)
-        for row, container in zip(changed, inspected, strict=True):
-            if isinstance(container, EngineError):
-                raise container
-            if container is not None:
-                found[row.id] = container
-                with self._lock:
-                    if row.id not in self._invalid:
-                        self._known[row.id] = container
+        found.update(self._inspect_all(scope, [id_ for id_ in rows if id_ not in found], ends_s))
         return tuple(found[id_] for id_ in rows if id_ in found)
+
+    def inspect(self, scope: Scope, container_ids: Sequence[str]) -> Mapping[str, Container]:
+        with self._lock:
+            self._invalid.difference_update(container_ids)
+        return self._inspect_all(scope, container_ids, self._clock.monotonic() + self._timeout_s)
 
     def invalidate(self, container_ids: Iterable[str]) -> None:
         with self._lock:
@@ -141,15 +142,36 @@ class DockerEngine:
         # Younger than remembered: it has been started, or has ended, again.
         return self._clock.wall() - since_wall_s <= row.max_age_s + _AGE_SLACK_S
 
-    def _inspect(self, row: Listed, ends_s: float) -> Container | None:
-        path = f"/containers/{row.id}/json"
+    def _inspect_all(self, scope: Scope, container_ids: Sequence[str], ends_s: float) -> dict[str, Container]:
+        """Those that exist and are in scope, by id; remembered, unless they were said to change meanwhile."""
+        found: dict[str, Container] = {}
+        answers = self._all_at_once(lambda id_: self._inspect(scope, id_, ends_s), container_ids, ends_s)
+        for id_, answer in zip(container_ids, answers, strict=True):
+            if isinstance(answer, EngineError):
+                raise answer
+            if answer is not None:
+                found[id_] = answer
+        with self._lock:
+            for id_ in container_ids:
+                if id_ in found and id_ not in self._invalid:
+                    self._known[id_] = found[id_]
+                else:
+                    self._known.pop(id_, None)
+        return found
+
+    def _inspect(self, scope: Scope, container_id: str, ends_s: float) -> Container | None:
+        path = f"/containers/{container_id}/json"
         answer = self._sampling.call("inspect", "GET", path, self._left_s(ends_s))
         if answer.status == 404:
             return None
         with self._understood(path):
-            started_wall_s = parse.parse_time(answer.body["State"]["StartedAt"])
-            started_s = None if started_wall_s is None else self._started_s(row.id, started_wall_s)
-            return parse.parse_container(answer.body, row.service, started_s)
+            body = answer.body
+            service = parse.service_of(body["Config"].get("Labels") or {}, body["Name"].lstrip("/"), scope)
+            if service is None:
+                return None
+            started_wall_s = parse.parse_time(body["State"]["StartedAt"])
+            started_s = None if started_wall_s is None else self._started_s(container_id, started_wall_s)
+            return parse.parse_container(body, service, started_s)
 
     def _started_s(self, container_id: str, started_wall_s: float) -> float:
         """Fixed once for a run, so that a wall clock that is set later does not change an age."""

@@ -245,7 +245,8 @@ def parse_event(raw: Json, scope: Scope) -> EngineEvent | None:
         return None
     attributes: Mapping[str, str] = raw["Actor"].get("Attributes") or {}
     name = attributes.get("name", "")
-    if service_of(attributes, name, scope) is None:
+    left = attributes.get("oldName", "").lstrip("/")  # one that is renamed may have been in scope by its old name
+    if service_of(attributes, name, scope) is None and service_of(attributes, left, scope) is None:
         return None
     at_wall_s = raw["timeNano"] / 1e9 if "timeNano" in raw else float(raw["time"])
     return EngineEvent(at_wall_s, raw["Action"], raw["Actor"]["ID"], name, attributes)

@@ -38,6 +38,10 @@ class Engine(Protocol):
         """Version, cgroup version, size of the host."""
         ...
 
+    def ping(self) -> None:
+        """The cheapest call there is: raises where the engine does not answer."""
+        ...
+
     def containers(self, scope: Scope) -> tuple[Container, ...]:
         """Every container in scope, running or not, one-offs and Swarm tasks included and marked.
 
@@ -45,8 +49,12 @@ class Engine(Protocol):
         """
         ...
 
+    def inspect(self, scope: Scope, container_ids: Sequence[str]) -> Mapping[str, Container]:
+        """These containers as they are now, by id, all asked for at once. What does not exist, or is not in scope, is absent."""
+        ...
+
     def invalidate(self, container_ids: Iterable[str]) -> None:
-        """Forget what is remembered of these containers: an event said that they changed."""
+        """Forget what is remembered of these containers: something said that they changed."""
         ...
 
     def stats(self, container_ids: Sequence[str]) -> Mapping[str, RawStats]:

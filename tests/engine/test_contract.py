@@ -11,6 +11,7 @@ import pytest
 from support.waiting import eventually
 from worlds import MIB, World
 
+from guardian.engine.protocol import Scope
 from guardian.model import Container, ContainerState, EngineEvent, Result, ServiceKey
 
 pytestmark = pytest.mark.engine
@@ -24,6 +25,39 @@ def test_info_says_which_engine_and_host_it_is(world: World) -> None:
     assert info.cpus >= 1
     assert info.memory_bytes > 64 * MIB
     assert info.cgroup_version in (1, 2)
+
+
+def test_an_engine_that_answers_has_its_ping_answered(world: World) -> None:
+    """A ping of an engine that answers raises nothing."""
+    world.engine.ping()
+
+
+def test_what_is_asked_for_alone_is_shown_as_in_the_list(world: World) -> None:
+    """Single containers are shown as the list shows them, by id; what does not exist, or is out of scope, is absent."""
+    web, db = world.service("web"), world.service("db")
+    removed = world.service("removed")
+    world.remove(removed)
+    world.engine.stop(db, 0, 20)
+    seen = world.engine.inspect(world.scope, [db, web, removed, "0" * 64])
+    assert seen == {each.id: each for each in world.engine.containers(world.scope)}
+    assert (seen[web].state, seen[db].state) == (ContainerState.RUNNING, ContainerState.EXITED)
+    assert world.engine.inspect(Scope(("other",)), [web]) == {}
+    assert world.engine.inspect(world.scope, []) == {}
+
+
+def test_an_event_comes_once_the_container_shows_what_it_tells(world: World) -> None:
+    """Whoever looks at a container after its event sees at least what the event tells of."""
+    web = world.service("web")
+    events = world.engine.events(world.scope, None)
+    for action, act, state in (
+        ("die", lambda: world.engine.stop(web, 10, 20), ContainerState.EXITED),
+        ("start", lambda: world.engine.start(web, 20), ContainerState.RUNNING),
+    ):
+        acting = threading.Thread(target=act)
+        acting.start()
+        _first(events, action, web)
+        assert world.engine.inspect(world.scope, [web])[web].state is state
+        acting.join()
 
 
 def test_containers_show_a_running_service_with_its_replicas(world: World) -> None:

@@ -137,6 +137,17 @@ def test_an_unchanged_container_is_not_inspected_again(engine_host: PrivateEngin
         assert [each.route for each in proxy.requests][-1] == f"/containers/{web}/json"
 
 
+def test_a_lone_container_that_takes_or_leaves_a_name_in_scope_is_told_of(real: RealWorld) -> None:
+    """A lone container that is given a name in scope is told of and seen; when it is given another it is told of, and gone."""
+    other = real.container("other")
+    events = real.engine.events(real.scope, None)
+    for name, seen in (("lone", {other}), ("other", set())):
+        real.rename(other, name)
+        event = next(events)
+        assert (event.action, event.container_id, event.name) == ("rename", other, name)
+        assert set(real.engine.inspect(real.scope, [other])) == seen
+
+
 def test_page_cache_is_no_part_of_the_footprint_and_shared_memory_is(real: RealWorld) -> None:
     """Page cache is no part of the footprint, and shared memory is."""
     cache, shared = real.service("cache", "fills_page_cache"), real.service("shared", "holds_shared_memory")

@@ -103,6 +103,9 @@ class RealWorld:
     def pause(self, container_id: str) -> None:
         self._client.pause(container_id)
 
+    def rename(self, container_id: str, name: str) -> None:
+        self._client.rename(container_id, name)
+
     def restart(self, container_id: str) -> None:
         """As an operator does, at once."""
         self._client.restart(container_id, timeout=0)

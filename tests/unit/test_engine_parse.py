@@ -277,6 +277,18 @@ def test_events_outside_the_scope_or_of_no_container_are_left_out() -> None:
     assert parse.parse_event({"Type": "network", "Action": "connect", "time": 1, "Actor": actor}, SCOPE) is None
 
 
+@pytest.mark.parametrize(("name", "before"), [("lone", "other"), ("other", "lone")], ids=["into scope", "out of scope"])
+def test_a_rename_into_or_out_of_the_scope_is_an_event_of_it(name: str, before: str) -> None:
+    """A rename into the scope, or out of it, is an event in scope; one from elsewhere to elsewhere is not."""
+    raw = {"Type": "container", "Action": "rename", "time": 1, "Actor": {"ID": "a1", "Attributes": {"name": name}}}
+    raw["Actor"]["Attributes"]["oldName"] = f"/{before}"  # type: ignore[index]
+    scope = Scope(containers=("lone",))
+    event = parse.parse_event(raw, scope)
+    assert event is not None
+    assert (event.container_id, event.name) == ("a1", name)
+    assert parse.parse_event(raw, Scope(containers=("third",))) is None
+
+
 def test_an_engine_that_does_not_name_its_cgroup_version_has_the_first() -> None:
     """An engine that does not name its cgroup version has the first."""
     answer = {

@@ -426,6 +426,8 @@ def test_an_engine_that_is_down_answers_nothing_while_the_world_goes_on() -> Non
     bench.engine.engine_down()
     for ask in (
         bench.engine.info,
+        bench.engine.ping,
+        lambda: bench.engine.inspect(SCOPE, [container]),
         lambda: bench.engine.containers(SCOPE),
         lambda: bench.engine.stats([container]),
         lambda: bench.engine.begin_stop(container, 1),

@@ -76,6 +76,10 @@ class SimulatedEngine:
             root_dir="/var/lib/docker",
         )
 
+    def ping(self) -> None:
+        with self._changed:
+            self._answer()
+
     def containers(self, scope: Scope) -> tuple[Container, ...]:
         with self._changed:
             self._answer()
@@ -85,6 +89,13 @@ class SimulatedEngine:
                 listed = tuple(self._world.container(cell) for cell in cells)
                 self._listed[scope] = (self._world.version, listed)
             return listed
+
+    def inspect(self, scope: Scope, container_ids: Sequence[str]) -> Mapping[str, Container]:
+        with self._changed:
+            self._answer()
+            cells = (self._world.cells.get(id_) for id_ in container_ids)
+            seen = (cell for cell in cells if cell is not None and service_of(cell.labels, cell.name, scope))
+            return {cell.id: self._world.container(cell) for cell in seen}
 
     def invalidate(self, container_ids: Iterable[str]) -> None:
         """Nothing is remembered that could be old."""
