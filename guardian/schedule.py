@@ -95,12 +95,14 @@ class Scheduler:
         self._translate(name)
 
     def repace(self, name: str, interval_s: float) -> None:
-        """Change a job's pace; its next run follows the last planned one by the new interval."""
+        """Change a job's pace; its next run follows the last planned one by the new interval. What is due now runs now."""
         job = self._jobs[name]
         with self._lock:
             if interval_s == job.interval_s:
                 return
-            job.due_s = max(self._clock.monotonic(), job.due_s - job.interval_s + interval_s)
+            now_s = self._clock.monotonic()
+            if job.due_s > now_s:
+                job.due_s = max(now_s, job.due_s - job.interval_s + interval_s)
             job.interval_s = interval_s
         self._translate(name)
 

@@ -197,6 +197,18 @@ def test_a_new_pace_counts_from_the_last_planned_run(world: World) -> None:
     assert runs.most == 1
 
 
+def test_a_run_that_was_asked_for_is_not_put_off_by_a_slower_pace(world: World) -> None:
+    """A job that was woken runs now, also where its pace is made slower just then."""
+    runs = Runs()
+    world.scheduler.every("tick", 3600, runs)
+    world.scheduler.start()
+    runs.wait()
+    with world.scheduler._planner._jobstores_lock:  # so that the planner hears of both at once
+        world.scheduler.wake("tick")
+        world.scheduler.repace("tick", 7200)
+    runs.wait()
+
+
 def test_a_run_that_is_due_during_a_run_is_left_out(world: World) -> None:
     """What falls due during a long run is left out, and the plan goes on."""
     runs = Runs()
