@@ -72,7 +72,8 @@ class ThreadedActor:
     """Acts on a real engine, and where that does not answer by `signals`, if the decision says so.
 
     `before_send` is called on the worker thread just before the first call of an action: there the ledger commits that
-    it is sent. `wake` is called after each outcome, so that the next tick comes at once.
+    it is sent. `after_call` hears of each container once its part has ended, however it did, before the outcome is there.
+    `wake` is called after each outcome, so that the next tick comes at once.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class ThreadedActor:
         before_send: Callable[[Action], object],
         wake: Callable[[], None] = lambda: None,
         signals: Signals | None = None,
+        after_call: Callable[[str], None] = lambda _id: None,
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -91,6 +93,7 @@ class ThreadedActor:
         self._wake = wake
         self._signals = signals
         self.no_signals = "the engine's containers are not on this host" if signals is None else signals.problem()
+        self._after_call = after_call
         self._workers = Workers("act", WORKERS, READY)
         self._signalling = Workers("signal", WORKERS, 0 if signals is None else READY)  # never behind calls that hang
         self._lock = threading.Lock()
@@ -172,6 +175,7 @@ class ThreadedActor:
             return Result.FAILED, f"{type(error).__name__}: {error}"
 
     def _note(self, run: _Run, container_id: str, result: Result, detail: str) -> None:
+        self._after_call(container_id)
         with run.lock:
             if container_id in run.results:
                 return

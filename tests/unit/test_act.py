@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -110,6 +111,7 @@ class Stage:
         self.marked: list[str] = []
         self.refused: set[str] = set()
         self.refused_kinds: set[tuple[ActionKind, str]] = set()
+        self.returned: queue.SimpleQueue[str] = queue.SimpleQueue()  # containers whose part has ended
         self._woken = threading.Semaphore(0)
         self.signals = FakeSignals()
         self.actor = ThreadedActor(
@@ -119,6 +121,7 @@ class Stage:
             self._mark,
             self._woken.release,
             self.signals,
+            self.returned.put,
         )
 
     def _mark(self, action: Action) -> None:
@@ -318,6 +321,27 @@ def test_a_stop_of_some_replicas_is_a_failure_that_names_both(stage: Stage, resu
     stage.submit(an_action(containers=("c1", "c2", "c3")))
     (outcome,) = stage.ended()
     assert (outcome.result, outcome.stopped, outcome.failed) == (result, ("c2",), ("c3",))
+
+
+@pytest.mark.parametrize("error", [None, EngineTimeout("too slow"), ValueError("a bug")], ids=["well", "late", "badly"])
+def test_each_container_is_named_before_its_outcome(stage: Stage, error: Exception | None) -> None:
+    """However its part of an action ended, a container is named before there is an outcome."""
+    if error is not None:
+        stage.engine.fails["a"] = error
+    stage.engine.slow("b")
+    stage.submit(an_action(containers=("a", "b")))
+    assert stage.returned.get(timeout=PATIENCE_S) == "a"
+    assert stage.actor.outcomes() == []
+    stage.engine.let_end("b")
+    stage.ended()
+    assert stage.returned.get_nowait() == "b"
+
+
+def test_a_container_that_was_ended_by_signal_is_named_too(stage: Stage) -> None:
+    """A container that was ended by signal is named before there is an outcome, as one that the engine stopped."""
+    stage.submit(an_action(by_signal=True))
+    stage.ended()
+    assert stage.returned.get_nowait() == "c1"
 
 
 def test_what_was_gone_already_is_gone(stage: Stage) -> None:

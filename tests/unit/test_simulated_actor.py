@@ -25,10 +25,11 @@ SERVICES = {
 class Bench:
     clock: VirtualClock = field(default_factory=VirtualClock)
     sent: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.engine = SimulatedEngine(Scenario(services=SERVICES), self.clock)
-        self.actor = VirtualActor(self.engine, self.clock, lambda action: self.sent.append(action.id))
+        self.actor = VirtualActor(self.engine, self.clock, lambda action: self.sent.append(action.id), self.returned.append)
 
     def action(self, service: str, kind: ActionKind = ActionKind.SHED, **changes: object) -> Action:
         containers = self.engine.ids(service)
@@ -63,6 +64,15 @@ def test_a_shed_is_done_once_all_its_replicas_are_gone(bench: Bench) -> None:
     assert outcome.at_wall_s == pytest.approx(1_700_000_001)
     assert bench.actor.in_flight == ()
     assert not bench.up("web")
+
+
+def test_the_containers_of_calls_that_have_ended_are_named(bench: Bench) -> None:
+    """Containers are named once their calls have ended, however they did, and before there is an outcome."""
+    web, down = bench.action("web"), bench.action("down")
+    bench.actor.submit([web, down])
+    assert bench.returned == list(down.containers)
+    bench.after(2)
+    assert bench.returned == [*down.containers, *web.containers]
 
 
 def test_a_shed_of_what_is_gone_already_is_no_stop_of_ours(bench: Bench) -> None:

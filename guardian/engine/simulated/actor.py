@@ -27,17 +27,23 @@ class _Flight:
 class VirtualActor:
     """Carries actions out on a simulated engine, as far as its clock has come at each `outcomes`.
 
-    `before_send` is called just before the first call of an action: there the ledger commits that it is sent.
+    `before_send` is called just before the first call of an action: there the ledger commits that it is sent. `after_call`
+    hears of each container once its part has ended, before the outcome is there.
     """
 
     no_signals = ""
 
     def __init__(
-        self, engine: SimulatedEngine, clock: Clock, before_send: Callable[[Action], object] = lambda _action: None
+        self,
+        engine: SimulatedEngine,
+        clock: Clock,
+        before_send: Callable[[Action], object] = lambda _action: None,
+        after_call: Callable[[str], None] = lambda _id: None,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._before_send = before_send
+        self._after_call = after_call
         self._flights: dict[str, _Flight] = {}
         self._ended: list[Outcome] = []
         self._closed = False
@@ -159,6 +165,8 @@ class VirtualActor:
                 at_s = ends_s
             else:
                 return False
+        for container_id in results:
+            self._after_call(container_id)
         failed = tuple(one for one in action.containers if results[one] not in _GOOD)
         stopped = tuple(one for one in action.containers if results[one] is Result.DONE)
         self._ended.append(
