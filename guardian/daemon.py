@@ -36,7 +36,6 @@ from guardian.reloading import Reloader
 from guardian.schedule import Scheduler
 from guardian.scope import scope_of
 from guardian.sense.cgroups import CgroupReader
-from guardian.sense.containers import ContainerSensor
 from guardian.sense.events import EventWatcher
 from guardian.sense.feed import Feed
 from guardian.sense.host import HostSensor
@@ -45,6 +44,7 @@ from guardian.systemd import Notifier
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
 CONFIG_POLL_S = 1.1  # more than the second for which an edit must stay the same: the look after the first takes it
+WAITING_CONTAINERS_S = 0.25  # pace of the containers' job while something waits to be read: a little over `READ_AGAIN_S`
 STATUS_EVERY_S = 10.0
 WATCHDOG_EVERY_S = 1.0
 
@@ -88,23 +88,33 @@ class Daemon:
         self._ledger = Ledger(self._store, self._clock)
         self._engine, host, url = self._open_engine(options, config)
         scope = scope_of(config, self._ledger.open_entries)
-        self._sensor = ContainerSensor(self._engine, scope, self._clock, self._metrics)
+        self._watcher = EventWatcher(self._engine, scope, self._clock, self._metrics, self._take_events, self._take_gap)
         source = config.sampling.source
         simulated = config.engine.url == "simulated"
         reader = None if source == "engine" or simulated else CgroupReader(self._clock)
         self._feed = Feed(
             self._engine,
-            self._sensor,
+            scope,
             reader,
             self._clock,
+            self._metrics,
+            self._watcher,
             url,
-            want_list=lambda: self._scheduler.wake("containers"),
+            want_refresh=lambda: self._scheduler.wake("containers"),
             on_outage=self._take_outage,
         )
         self._host = host or HostSensor(self._clock, self._disk_path)
         # Where the engine's containers are not this host's, no process of them is here either.
         signaller = None if simulated or url.startswith("tcp://") else Signaller(self._clock)
-        self._actor = ThreadedActor(self._engine, self._clock, self._metrics, self._ledger.mark, self._acted, signaller)
+        self._actor = ThreadedActor(
+            self._engine,
+            self._clock,
+            self._metrics,
+            before_send=self._ledger.mark,
+            wake=lambda: self._scheduler.wake("tick"),
+            signals=signaller,
+            after_call=lambda container_id: self._feed.touch((container_id,)),
+        )
         self._loop = Loop(
             config=config,
             mode=config.mode,
@@ -117,7 +127,6 @@ class Daemon:
             run_id=secrets.token_hex(4),
         )
         self._reloader = Reloader(options.path, options.content, config, options.flags, environ, self._clock, self._metrics)
-        self._watcher = EventWatcher(self._engine, scope, self._clock, self._metrics, self._take_events, self._take_gap)
         self._web = WebServer(config.web.listen, self._metrics, self._clock, access(config.web))
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
         self._triggers = PressureTriggers(self._pressed)
@@ -144,7 +153,7 @@ class Daemon:
             address="{}:{}".format(*self._web.address),
             control=config.web.control,
         )
-        self._scheduler.every("containers", self._loop.pace.containers_s, self._read_containers)
+        self._scheduler.every("containers", self._containers_within(), self._read_containers)
         self._scheduler.every("tick", self._interval_s, self._tick)
         self._scheduler.every("config", CONFIG_POLL_S, self._poll_config)
         self._watcher.start()
@@ -168,7 +177,7 @@ class Daemon:
         self._interval_s = spared(self._loop.pace.next_s, min(before_s, self._took_s), calm_s)
         self._metrics.ticked(self._took_s, self._scheduler.lag("tick"), self._interval_s)
         self._scheduler.repace("tick", self._interval_s)
-        self._scheduler.repace("containers", self._loop.pace.containers_s)
+        self._scheduler.repace("containers", self._containers_within())
         if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):
             self._ready = True
             self._notifier.ready()
@@ -183,7 +192,7 @@ class Daemon:
             self._notifier.status(f"{snapshot.mode.value}; level {level}; {shed} shed; engine {engine}")
 
     def _read_containers(self) -> None:
-        self._feed.refresh(self._loop.pace.containers_s)
+        news = self._feed.refresh(self._loop.pace.containers_s)
         info = self._feed.engine
         if info is not None and self._engine_lock is None:
             try:
@@ -194,7 +203,14 @@ class Daemon:
                 self._ended.set()
                 return
             self._lock.note_engine(info.id, info.root_dir)
-        self._scheduler.wake("tick")
+        self._scheduler.repace("containers", self._containers_within())
+        if news:
+            self._scheduler.wake("tick")
+
+    def _containers_within(self) -> float:
+        """Until the containers' job comes again: at the pace of its rounds, or as soon as what waits may be read again."""
+        pace = self._loop.pace.containers_s
+        return min(pace, WAITING_CONTAINERS_S) if self._feed.waiting else pace
 
     def _poll_config(self) -> None:
         ordered = self._reload_asked.is_set()
@@ -212,8 +228,7 @@ class Daemon:
         self._loop.config = config
         self._loop.mode = config.mode
         logs.configure(config.log.level, config.log.format)
-        self._sensor.scope = scope_of(config, self._ledger.open_entries)
-        self._scheduler.wake("containers")
+        self._feed.rescope(scope_of(config, self._ledger.open_entries))
         self._scheduler.wake("tick")  # which sets the pace anew
 
     def _settle(self) -> None:
@@ -233,7 +248,7 @@ class Daemon:
 
     def _take_events(self, events: tuple[EngineEvent, ...]) -> None:
         self._loop.take_events(events)
-        self._scheduler.wake("containers")
+        self._feed.take_events(events)
 
     def _take_gap(self, from_wall_s: float, to_wall_s: float) -> None:
         self._loop.take_gap(from_wall_s, to_wall_s)
@@ -241,11 +256,6 @@ class Daemon:
 
     def _take_outage(self, from_wall_s: float, to_wall_s: float) -> None:
         self._loop.take_gap(from_wall_s, to_wall_s)
-
-    def _acted(self) -> None:
-        """An action has ended: the next list and the next tick come at once."""
-        self._scheduler.wake("containers")
-        self._scheduler.wake("tick")
 
     def _pressed(self, resource: str) -> None:
         """The kernel says that somebody waits for it: the host is read at once."""

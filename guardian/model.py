@@ -153,6 +153,9 @@ class Usage(NamedTuple):
 class Inventory:
     """All containers in scope (projects and lone ones), with the newest use known of each.
 
+    What it shows of the containers is at least as new as `at_s`, as far as the engine has told by then: what no event
+    told of is as it was. What guardian's own call did is shown where `at_s` is after that call's end.
+
     `usage` has the newest reading of a container, however old: readers compare `Usage.at_s` with `round_s`.
     """
 

@@ -1,16 +1,14 @@
-"""The containers in scope and what each of them uses, from the engine."""
+"""What each container uses, from the engine."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from guardian.clock import Clock
-from guardian.engine.protocol import Engine, RawStats, Scope
+from guardian.engine.protocol import Engine, RawStats
 from guardian.errors import EngineError
-from guardian.model import Container, ContainerState, Inventory, Usage
+from guardian.model import Container, ContainerState, Usage
 from guardian.sense import rates
-from guardian.telemetry import Telemetry
 
 # A paused container keeps its memory. One that waits for its restart gives stats without keys, so it is not asked.
 _MEASURED = (ContainerState.RUNNING, ContainerState.PAUSED)
@@ -26,43 +24,31 @@ class _Known:
 
 
 class ContainerSensor:
-    """Takes one round of readings at a time. `scope` may be replaced at run time, and counts from the next round on."""
+    """Takes one round of readings at a time. Not thread-safe."""
 
-    def __init__(self, engine: Engine, scope: Scope, clock: Clock, telemetry: Telemetry) -> None:
-        self.scope = scope
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._clock = clock
-        self._telemetry = telemetry
         self._known: dict[str, _Known] = {}
-        self._one_at_a_time = threading.Lock()
 
-    def refresh(self, round_s: float, skip: frozenset[str] = frozenset()) -> Inventory:
-        """List the containers and measure those that run. Blocks up to the engine's deadlines, so it has a job of its own.
+    @property
+    def usage(self) -> Mapping[str, Usage]:
+        """The newest of each container that was `up` at the last call, by id; of its present run."""
+        return {id_: known.usage for id_, known in self._known.items() if known.usage}
 
-        `round_s` is the pace asked for; a round that took longer says how long it took. The inventory is dated by its
-        start: what it shows is at least as new as that. A container that gave no answer keeps its last usage, with its
-        old date. `skip`: ids that are measured elsewhere, so the engine is not asked for them. Raises EngineError when the
-        list fails.
-        """
-        with self._one_at_a_time:
-            start_s = self._clock.monotonic()
-            measured = False
-            try:
-                containers = self._engine.containers(self.scope)
-                measured = self._measure(containers, skip)
-            finally:
-                took_s = self._clock.monotonic() - start_s
-                self._telemetry.sampled("containers", took_s, measured)
-            usage = {id_: known.usage for id_, known in self._known.items() if known.usage}
-            return Inventory(start_s, containers, usage, max(round_s, took_s))
-
-    def _measure(self, containers: tuple[Container, ...], skip: frozenset[str]) -> bool:
-        """Update what is known; False where no container could be measured because the engine failed."""
+    def follow(self, containers: Iterable[Container]) -> None:
+        """Forget what is none of these containers, or is of an earlier run: then counters and memory are another's."""
         self._known = {container.id: self._run_of(container) for container in containers if container.state.up}
+
+    def measure(self, containers: Iterable[Container], skip: Collection[str] = ()) -> bool:
+        """Ask for the use of those that run. Blocks up to the engine's deadline.
+
+        A container that gave no answer keeps its last usage, with its old date. `skip`: ids that are measured elsewhere.
+        False where none could be measured because the engine failed. Only for containers that `follow` was given.
+        """
         asked = [container.id for container in containers if container.state in _MEASURED and container.id not in skip]
         try:
             answers = self._engine.stats(asked) if asked else {}
-        except EngineError:  # the list is good: what runs is known, what it uses grows old
+        except EngineError:  # what runs is known all the same; what it uses grows old
             return False
         for id_ in asked:
             if (reading := answers.get(id_)) is not None:
@@ -70,7 +56,6 @@ class ContainerSensor:
         return True
 
     def _run_of(self, container: Container) -> _Known:
-        """What is known of the container's present run: a restart resets its counters, and its memory is another's."""
         known = self._known.get(container.id)
         if known is None or known.started_wall_s != container.started_wall_s:
             return _Known(container.started_wall_s)

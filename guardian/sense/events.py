@@ -19,11 +19,6 @@ LONGEST_RETRY_S = 5.0
 _STOP_S = 0.8
 _REPLAYED = 256  # the engine replays at most this many
 
-# After these the engine's list or inspect shows something else than before.
-_CHANGES = frozenset(
-    {"create", "start", "die", "stop", "kill", "oom", "restart", "pause", "unpause", "rename", "update", "destroy", "health_status"}
-)  # fmt: skip
-
 _log = logs.get("events")
 
 
@@ -32,7 +27,7 @@ class EventWatcher:
 
     `on_events` is called with one or more events, `on_gap` with wall times: from the last event until now when the stream
     is lost, and again once it is up. Events of that time then follow as far as the engine still has them (it replays few),
-    so list the containers each time. Both are called on the watcher's thread.
+    so list the containers each time. Both are called on the watcher's thread. `live`: events come as they happen.
     """
 
     def __init__(
@@ -50,7 +45,9 @@ class EventWatcher:
         self._telemetry = telemetry
         self._on_events = on_events
         self._on_gap = on_gap
+        self.live = False
         self._stopping = threading.Event()
+        self._anew = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="events", daemon=True)
         self._stream: Iterator[EngineEvent] | None = None
         self._seen: deque[tuple[float, str, str]] = deque(maxlen=2 * _REPLAYED)
@@ -60,6 +57,18 @@ class EventWatcher:
         """Follow from now on. Once only."""
         self._since_wall_s = self._clock.wall()
         self._thread.start()
+
+    def rescope(self, scope: Scope) -> None:
+        """Follow other containers from now on. What happened to them before does not come."""
+        if scope != self._scope:
+            self._scope = scope
+            self._since_wall_s = self._clock.wall()
+            self.reopen()
+
+    def reopen(self) -> None:
+        """Subscribe anew, from the last event on: the stream seems to have lost something. No gap is told for it."""
+        self._anew.set()
+        self._close_stream()
 
     def stop(self) -> None:
         """End within a second, even while the stream is silent or the engine hangs. Nothing is handed on afterwards."""
@@ -73,6 +82,7 @@ class EventWatcher:
         lost = False
         while not self._stopping.is_set():
             start_s = self._clock.monotonic()
+            self._anew.clear()
             try:
                 self._stream = self._engine.events(self._scope, self._since_wall_s)
                 if self._stopping.is_set():  # `stop` may have looked for a stream just before this one
@@ -80,18 +90,23 @@ class EventWatcher:
                 if lost:
                     self._reconnected()
                 lost = False
-                self._hand_on(self._stream)
+                self.live = not self._anew.is_set()  # … and so may `reopen`
+                if self.live:
+                    self._hand_on(self._stream)
             except EngineError as error:
                 if not lost and not self._stopping.is_set():
                     _log.warning("event stream lost", error=str(error), reason=error.reason)
             except Exception as error:
                 _log.error("event stream failed", error=repr(error), exc_info=True)
             finally:
+                self.live = False
                 self._close_stream()
             if not lost:
                 # The wall clock may have been set back since the last event: then that event lies in the future.
                 now_wall_s = self._clock.wall()
                 self._since_wall_s = min(self._since_wall_s, now_wall_s)
+                if self._anew.is_set():
+                    continue
                 if not self._stopping.is_set():
                     self._call(self._on_gap, self._since_wall_s, now_wall_s)
             lost = True
@@ -115,8 +130,6 @@ class EventWatcher:
             if key in self._seen:  # `since` includes its own moment
                 continue
             self._seen.append(key)
-            if event.action.partition(":")[0] in _CHANGES:  # "health_status: healthy"
-                self._engine.invalidate((event.container_id,))
             self._call(self._on_events, (event,))
 
     def _call(self, handler: Callable[..., None], *arguments: object) -> None:

@@ -1,24 +1,44 @@
 """The newest that is known of the containers: lists and events from the engine, use from cgroup files where they can be read.
 
 The engine is asked on a job of its own (`refresh`); the tick takes what there is (`current`) and reads the cgroup files.
+While events tell what changes, a round in which nothing did costs one ping.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from typing import Protocol
 
 from guardian import logs
 from guardian.clock import Clock
-from guardian.engine.protocol import Engine
+from guardian.engine.protocol import Engine, Scope
 from guardian.errors import EngineError
-from guardian.model import ContainerState, EngineInfo, Inventory
+from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Inventory
 from guardian.sense.cgroups import CgroupReader, Readings
 from guardian.sense.containers import ContainerSensor
+from guardian.sense.listing import Listing
 from guardian.sense.selves import own_ids
+from guardian.telemetry import Telemetry
+
+CHECK_EVERY_S = 180.0  # a whole list, in case that an event was lost
+
+# After these an inspect shows something else than before. A kill and an OOM kill are followed by a die where they end it.
+_CHANGES = frozenset({"create", "start", "die", "stop", "pause", "unpause", "rename", "update", "destroy", "health_status"})
 
 _log = logs.get("containers")
+
+
+class EventSource(Protocol):
+    """Where events come from. `live`: they come; `reopen` and `rescope` are `sense.events.EventWatcher`'s."""
+
+    live: bool
+
+    def reopen(self) -> None: ...
+
+    def rescope(self, scope: Scope) -> None: ...
 
 
 class Feed:
@@ -27,68 +47,101 @@ class Feed:
     def __init__(
         self,
         engine: Engine,
-        sensor: ContainerSensor,
+        scope: Scope,
         cgroups: CgroupReader | None,
         clock: Clock,
+        telemetry: Telemetry,
+        events: EventSource | None = None,
         url: str = "",
-        want_list: Callable[[], None] = lambda: None,
+        want_refresh: Callable[[], None] = lambda: None,
         on_outage: Callable[[float, float], None] = lambda _from, _to: None,
     ) -> None:
-        """`cgroups` None: use comes from the engine alone. `want_list` asks for a `refresh` soon.
+        """`cgroups` None: use comes from the engine alone. `events` None: each round lists. `want_refresh` asks for one soon.
 
         `on_outage` hears from when until when (wall time) the engine did not answer, before a list of afterwards is shown.
         """
         self._engine = engine
-        self._sensor = sensor
+        self._listing = Listing(engine, scope, clock)
+        self._sensor = ContainerSensor(engine)
         self._cgroups = cgroups
         self._clock = clock
+        self._telemetry = telemetry
+        self._events = events
         self._url = url
-        self._want_list = want_list
+        self._want_refresh = want_refresh
         self._on_outage = on_outage
+        self._one_at_a_time = threading.Lock()
+        self._round_s = -math.inf  # when the newest whole round began
+        self._took_s = 0.0  # and how long it took
         self._answered_wall_s: float | None = None
         self._listed: Inventory | None = None
         self._followed: Inventory | None = None
         self._shown: Inventory | None = None
         self._read_s = -math.inf  # when the files were
-        self._gone: set[str] = set()  # ended since the list: what it says they use is history
+        self._gone: dict[str, float] = {}  # since when these are known to have ended: what a list of before says is history
         self._trusted: frozenset[str] = frozenset()
         self._info: EngineInfo | None = None
         self._excluded: frozenset[str] = frozenset()
         self._up: bool | None = None
         self._distrusted_s: float | None = None
 
-    def refresh(self, round_s: float) -> None:
-        """One round with the engine: the list, and the use of what no cgroup file tells. A failure leaves what was known."""
-        began_s, began_wall_s = self._clock.monotonic(), self._clock.wall()
-        if self._cgroups is not None:
-            self._cgroups.read_strain()
-        try:
-            if self._info is None or not self._up:
-                self._info = self._engine.info()
-            inventory = self._sensor.refresh(round_s, self._trusted)
-        except EngineError as error:
-            if self._up is not False:
-                _log.error("the engine does not answer", error=str(error), reason=error.reason)
-            self._up = False
-            return
-        if self._up is False:
-            _log.warning("the engine answers again")
-            if self._answered_wall_s is not None:
-                self._on_outage(self._answered_wall_s, self._clock.wall())
-        self._answered_wall_s = began_wall_s
-        if inventory.containers != (self._listed.containers if self._listed else None):
-            self._excluded = own_ids(inventory.containers, self._url)
-        self._listed = inventory
-        if self._distrusted_s is not None and began_s >= self._distrusted_s:
-            self._distrusted_s = None
-        self._up = True
+    def refresh(self, round_s: float) -> bool:
+        """Ask the engine for what was touched, and once in `round_s` also whether it answers and for the use of the others.
+
+        Blocks up to the engine's deadlines. A failure leaves what was known, with its old date. Returned: whether there
+        is something new to see, beside a newer date.
+        """
+        with self._one_at_a_time:
+            began_s, began_wall_s = self._clock.monotonic(), self._clock.wall()
+            whole = began_s - self._round_s >= round_s / 2  # one that came by itself may come early, and late is worse
+            before, was_ready = self._listed, self.ready
+            if whole and self._cgroups is not None:
+                self._cgroups.read_strain()
+            try:
+                if self._info is None or not self._up:
+                    self._info = self._engine.info()
+                asked = self._look(began_s, whole)
+            except EngineError as error:
+                self._telemetry.sampled("containers", self._clock.monotonic() - began_s, False)
+                self._fail(error)
+                return was_ready
+            listed = self._listing.listed_s >= began_s
+            self._sensor.follow(self._listing.containers)
+            if not listed:
+                self._publish(round_s)  # what runs is shown at once: to ask what it uses may take a second
+            measured = self._sensor.measure(asked, self._trusted)
+            if listed or whole:
+                self._round_s, self._took_s = began_s, self._clock.monotonic() - began_s
+                self._telemetry.sampled("containers", self._took_s, measured)
+            self._answer(began_wall_s)
+            self._publish(round_s)
+            if self._distrusted_s is not None and self._listing.listed_s >= self._distrusted_s:
+                self._distrusted_s = None
+            self._up = True
+            return self.ready is not was_ready or _differs(before, self._listed)
+
+    def take_events(self, events: Iterable[EngineEvent]) -> None:
+        """Have read anew what these changed."""
+        self.touch({event.container_id for event in events if event.action.partition(":")[0] in _CHANGES})
+
+    def touch(self, container_ids: Collection[str]) -> None:
+        """What is known of these may be untrue from now on: it is read anew soon, and nothing is dated later until then."""
+        if container_ids:
+            self._listing.touch(container_ids)
+            self._want_refresh()
 
     def distrust(self) -> None:
         """Events were missed: nothing is ready before a list that was begun after now."""
         self._distrusted_s = self._clock.monotonic()
-        if self._listed is not None:
-            self._engine.invalidate([container.id for container in self._listed.containers])
-        self._want_list()
+        self._engine.invalidate([container.id for container in self._listing.containers])
+        self._want_refresh()
+
+    def rescope(self, scope: Scope) -> None:
+        """Other containers count from the next list on, which comes soon."""
+        self._listing.scope = scope
+        if self._events is not None:
+            self._events.rescope(scope)
+        self._want_refresh()
 
     def current(self, max_age_s: float = 0.0) -> Inventory | None:
         """The newest list with the newest use. Reads cgroup files, and never waits for the engine.
@@ -106,9 +159,10 @@ class Feed:
             return self._shown
         readings = self._cgroups.read()
         self._read_s = readings.at_s
-        self._gone |= readings.gone
         if readings.gone:
-            self._want_list()
+            self.touch(readings.gone)
+            self._gone.update(dict.fromkeys(readings.gone, self._clock.monotonic()))
+            self._trusted -= readings.gone
         if same_list and not readings.usage and not self._gone:
             return self._shown
         self._shown = self._with_use(inventory, readings)
@@ -125,12 +179,60 @@ class Feed:
         return self._up is False
 
     @property
+    def waiting(self) -> bool:
+        """Whether something was touched that a `refresh` can read as soon as it may be read again."""
+        return self._up is True and self._listing.waiting
+
+    @property
     def engine(self) -> EngineInfo | None:
         return self._info
 
     @property
     def excluded(self) -> frozenset[str]:
         return self._excluded
+
+    def _look(self, now_s: float, whole: bool) -> tuple[Container, ...]:
+        """Bring the list up to date, and see that the engine answers. Returned: of which containers to ask for the use."""
+        listing = self._listing
+        following = self._events is not None and self._events.live
+        if not self._up or self._distrusted_s is not None or listing.outdated or (whole and not following):
+            listing.list()
+        elif whole and now_s - listing.listed_s >= CHECK_EVERY_S:
+            listing.list(check=True)
+        else:
+            read = listing.read(listing.passing if whole else ())
+            if not whole:
+                return tuple(one for one in listing.containers if one.id in read)
+            if not read:
+                self._engine.ping()
+                listing.confirm(now_s)
+        if (missed := listing.missed()) and self._events is not None:
+            _log.warning(
+                "containers had changed and no event had told: following the events anew", containers=", ".join(missed)
+            )
+            self._events.reopen()
+        return listing.containers
+
+    def _publish(self, round_s: float) -> None:
+        """Show what is known now, unless that is nothing new."""
+        listing, before = self._listing, self._listed
+        inventory = Inventory(listing.at_s, listing.containers, self._sensor.usage, max(round_s, self._took_s))
+        if before is None or before.containers is not inventory.containers:
+            self._excluded = own_ids(inventory.containers, self._url)
+        if inventory != before:
+            self._listed = inventory
+
+    def _answer(self, began_wall_s: float) -> None:
+        if self._up is False:
+            _log.warning("the engine answers again")
+            if self._answered_wall_s is not None:
+                self._on_outage(self._answered_wall_s, self._clock.wall())
+        self._answered_wall_s = began_wall_s
+
+    def _fail(self, error: EngineError) -> None:
+        if self._up is not False:
+            _log.error("the engine does not answer", error=str(error), reason=error.reason)
+        self._up = False
 
     def _with_use(self, inventory: Inventory, readings: Readings) -> Inventory:
         """`inventory` with what the files say, and without what has gone since."""
@@ -147,13 +249,24 @@ class Feed:
 
     def _follow(self, cgroups: CgroupReader, inventory: Inventory) -> None:
         """Open the files of what is new, and compare each container once with what the engine says of it."""
-        known = self._followed.containers if self._followed else None
-        self._followed = inventory
-        self._gone.clear()
-        if inventory.containers is not known:
+        before, self._followed = self._followed, inventory
+        self._gone = {id_: since_s for id_, since_s in self._gone.items() if inventory.at_s < since_s}
+        covered = cgroups.covered
+        if (
+            before is None
+            or inventory.containers is not before.containers
+            or any(one.state is ContainerState.RUNNING and one.id not in covered for one in inventory.containers)
+        ):
             cgroups.follow(inventory.containers)
         for id_ in cgroups.unchecked:
             said = inventory.usage.get(id_)
-            if said is not None and said.at_s >= inventory.at_s:
+            if said is not None and (before is None or said is not before.usage.get(id_)):
                 cgroups.check(id_, said)
         self._trusted = cgroups.covered - cgroups.unchecked
+
+
+def _differs(before: Inventory | None, after: Inventory | None) -> bool:
+    """Whether there is more to see than a newer date."""
+    if before is None or after is None:
+        return before is not after
+    return before.containers is not after.containers or before.usage != after.usage

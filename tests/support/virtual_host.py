@@ -23,7 +23,6 @@ from guardian.ledger.store import Loaded
 from guardian.loop import Loop
 from guardian.model import Action, Container, ContainerState, Mode, Result, ServiceKey, Usage
 from guardian.sense.cgroups import Readings
-from guardian.sense.containers import ContainerSensor
 from guardian.sense.feed import Feed
 from guardian.sense.rates import CpuMean
 from guardian.telemetry import NullTelemetry
@@ -218,6 +217,18 @@ class VirtualCgroups:
         return Usage(stats.at_s, stats.working_set_bytes, stats.footprint_bytes, cores, stats.strain)
 
 
+class VirtualEvents:
+    """Stands for the event watcher, whose part `VirtualHost` plays."""
+
+    live = False
+
+    def reopen(self) -> None:
+        raise AssertionError("an event of the simulated engine was missed")
+
+    def rescope(self, scope: Scope) -> None:
+        """Events of the new scope come from the next tick on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """A phase in short: services by name, budget in MiB."""
@@ -283,6 +294,7 @@ class VirtualHost:
         self.engine = RecordedEngine(self.scenario, self.clock, self.steps)
         self.telemetry = NullTelemetry()
         self.scope = Scope(self.config.projects, self.config.containers)
+        self.events = VirtualEvents()
         self._gap_since_wall_s: float | None = None
         self._begin()
 
@@ -290,10 +302,11 @@ class VirtualHost:
         """A process begins: all it knows is what the store has."""
         self.runs += 1
         self.ledger = Ledger(self.store, self.clock)  # type: ignore[arg-type]
-        self.sensor = ContainerSensor(self.engine, self.scope, self.clock, self.telemetry)
         cgroups = VirtualCgroups(self.engine, self.clock) if self.with_cgroups else None
-        self.feed = Feed(self.engine, self.sensor, cgroups, self.clock)  # type: ignore[arg-type]
-        self.actor = VirtualActor(self.engine, self.clock, self.ledger.mark)
+        self.feed = Feed(self.engine, self.scope, cgroups, self.clock, NullTelemetry(), self.events)  # type: ignore[arg-type]
+        self.actor = VirtualActor(
+            self.engine, self.clock, self.ledger.mark, lambda container_id: self.feed.touch((container_id,))
+        )
         self.loop = Loop(
             config=self.config,
             mode=self.config.mode,
@@ -319,7 +332,7 @@ class VirtualHost:
         self.store.commit()  # what nobody waited for has had its time
         self._hand_on_events()
         now_s = self.clock.monotonic()
-        if self._read_s is None or now_s - self._read_s >= self.round_s or self.actor_has_news():
+        if self._read_s is None or now_s - self._read_s >= self.round_s or self.feed.waiting:
             self.feed.refresh(self.round_s)
             self._read_s = now_s
         self.steps("tick")
@@ -327,10 +340,6 @@ class VirtualHost:
         self.steps("ticked")
         self.snapshots.append(snapshot)
         return snapshot
-
-    def actor_has_news(self) -> bool:
-        """The daemon reads the containers anew when an action has ended."""
-        return bool(self.actor.in_flight)
 
     def run(self, seconds: float) -> Snapshot:
         last_s = self.clock.monotonic() + seconds - self.interval_s / 2
@@ -373,12 +382,16 @@ class VirtualHost:
         except EngineError:
             if self._gap_since_wall_s is None:
                 self._gap_since_wall_s = self.clock.wall() - self.interval_s
+            self.events.live = False
             return
         if self._gap_since_wall_s is not None:
             self.loop.take_gap(self._gap_since_wall_s, self.clock.wall())
             self.feed.distrust()
             self._gap_since_wall_s = None
-        self.loop.take_events(self.engine.pending_events(self.scope))
+        self.events.live = True
+        events = self.engine.pending_events(self.scope)
+        self.loop.take_events(events)
+        self.feed.take_events(events)
 
     def restart_engine(self, down_s: float) -> None:
         self.engine_restarts += 1

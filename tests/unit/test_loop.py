@@ -14,8 +14,8 @@ from guardian.errors import LedgerError
 from guardian.expose.orders import Order, OrderKind
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import EntryState, Means
-from guardian.model import ActionKind, Level, Mode, Outcome, Result
-from guardian.sense.containers import ContainerSensor
+from guardian.model import ActionKind, Level, Mode, Outcome, Result, ServiceState
+from guardian.sense.feed import CHECK_EVERY_S
 from guardian.telemetry import NullTelemetry
 
 PRESSED_S = 20.0  # from here on the host's memory is soft: 84% of 4 GiB
@@ -68,7 +68,6 @@ def a_host(
     )
     host = VirtualHost(scenario, a_config(Phase(("db",), protected=True), ("web",), ("logs",), mode=mode))
     host.telemetry = Heard()  # type: ignore[assignment]
-    host.sensor = ContainerSensor(host.engine, host.scope, host.clock, NullTelemetry())
     host._begin()
     return host
 
@@ -80,6 +79,11 @@ def heard(host: VirtualHost) -> Heard:
 
 def until_shed(host: VirtualHost) -> None:
     host.run_until(lambda snapshot: any(entry.state is EntryState.SHED for entry in snapshot.entries), within_s=PRESSED_S + 25)
+
+
+def state_of(host: VirtualHost, name: str) -> ServiceState | None:
+    status = host.snapshots[-1].assessment.service(key(name))
+    return None if status is None else status.state
 
 
 def rows(host: VirtualHost, action: str) -> list[tuple[str, str, str]]:
@@ -357,6 +361,23 @@ def test_somebody_who_stops_a_service_is_counted_once_and_it_stays_down() -> Non
     assert heard(host).overrides == ["stopped"]
     assert not host.up("web")
     assert host.starts() == []
+
+
+def test_an_inventory_that_missed_an_event_is_corrected_by_the_next_check() -> None:
+    """What somebody stopped while its event was lost is seen by the next check, and the events are followed anew."""
+    host = a_host(pressure=steady(0))
+    host.run(5)
+    reopened: list[float] = []
+    host.events.reopen = lambda: reopened.append(host.clock.monotonic())  # type: ignore[method-assign]
+    host.engine.external_stop("web")
+    host.clock.advance(1)
+    host.engine.pending_events()  # lost
+    until_s = host.clock.monotonic() + CHECK_EVERY_S
+    assert state_of(host, "web") is ServiceState.RUNNING
+    host.run_until(lambda _: state_of(host, "web") is ServiceState.STOPPED, within_s=CHECK_EVERY_S + 2)
+    host.run(5)
+    assert len(reopened) == 1
+    assert reopened[0] <= until_s + 5
 
 
 # --- the configuration, and a restart -------------------------------------------------------------------------------

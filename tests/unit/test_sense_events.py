@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -48,10 +48,11 @@ class FakeEngine:
         self.asked: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         self.opened: queue.SimpleQueue[Stream] = queue.SimpleQueue()
         self.past: list[EngineEvent] = []
-        self.invalidated: list[str] = []
+        self.scopes: list[Scope] = []
         self.stuck = False
 
-    def events(self, _scope: Scope, since_wall_s: float | None) -> Iterator[EngineEvent]:
+    def events(self, scope: Scope, since_wall_s: float | None) -> Iterator[EngineEvent]:
+        self.scopes.append(scope)
         self.asked.put(since_wall_s)
         if self.down:
             raise self.down
@@ -61,9 +62,6 @@ class FakeEngine:
                 stream.items.put(event)
         self.opened.put(stream)
         return stream
-
-    def invalidate(self, container_ids: Iterable[str]) -> None:
-        self.invalidated.extend(container_ids)
 
 
 class Counter(NullTelemetry):
@@ -205,22 +203,64 @@ def test_the_pause_between_tries_doubles_up_to_five_seconds(monkeypatch: pytest.
     assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.2])
 
 
-@pytest.mark.parametrize(
-    ("action", "changes"),
-    [
-        *((action, True) for action in ("create", "start", "die", "destroy", "rename", "update", "pause", "unpause")),
-        ("health_status: unhealthy", True),
-        ("exec_create: /bin/true", False),
-        ("top", False),
-    ],
-)
-def test_what_an_event_changed_is_forgotten_before_it_is_handed_on(world: World, action: str, changes: bool) -> None:
-    """What the engine's adapter remembers of a container is forgotten before the event that changed it is handed on."""
-    known: list[list[str]] = []
-    world.watcher._on_events = lambda batch: (known.append(list(world.engine.invalidated)), world.take(batch))[1]
-    world.connected().items.put(event(5001.0, action))
+def test_it_says_whether_events_come(world: World) -> None:
+    """It is live from the subscription until the stream is lost, and again when what was missed is known to be missed."""
+    stream = world.connected()
+    stream.items.put(event(5001.0))
     world.next()
-    assert known == [["c1"] if changes else []]
+    assert world.watcher.live
+    told: list[bool] = []
+    world.watcher._on_gap = lambda _from, _to: (told.append(world.watcher.live), world.gaps.put((_from, _to)))[0]
+    stream.items.put(EngineUnreachable("cut"))
+    again = world.connected()
+    for _ in range(2):
+        world.gaps.get(timeout=PATIENCE_S)
+    assert told == [False, False]
+    again.items.put(event(5002.0))
+    world.next()
+    assert world.watcher.live
+
+
+def test_another_scope_is_followed_from_then_on(world: World) -> None:
+    """Another scope is subscribed to at once, from then on, and nothing counts as missed; the same one changes nothing."""
+    world.connected()
+    assert world.engine.asked.get(timeout=PATIENCE_S) == 5000.0
+    world.clock.advance(60)
+    world.watcher.rescope(Scope(("demo",)))
+    world.watcher.rescope(Scope(("other",)))
+    stream = world.connected()
+    assert world.engine.asked.get(timeout=PATIENCE_S) == 5060.0
+    assert world.engine.scopes == [Scope(("demo",)), Scope(("other",))]
+    stream.items.put(event(5061.0))
+    assert world.next() == event(5061.0)
+    assert world.gaps.empty()
+    assert (world.telemetry.reconnects, world.watcher.live) == (0, True)
+
+
+def test_a_stream_that_lost_something_is_opened_anew_from_its_last_event(world: World) -> None:
+    """Opened anew, the stream brings what it had lost, once, and nothing counts as a gap."""
+    stream = world.connected()
+    seen, lost = event(5003.0), event(5004.0, "die")
+    stream.items.put(seen)
+    world.next()
+    world.engine.past = [seen, lost]
+    world.watcher.reopen()
+    world.connected()
+    assert world.next() == lost
+    assert world.gaps.empty()
+    assert world.telemetry.reconnects == 0
+
+
+def test_a_stream_that_cannot_be_opened_anew_is_lost(world: World) -> None:
+    """Where the engine is gone when the stream is opened anew, it is lost as any other, and the gap is told."""
+    world.connected()
+    world.engine.down = EngineUnreachable("gone")
+    world.watcher.reopen()
+    assert world.gaps.get(timeout=PATIENCE_S) == (5000.0, 5000.0)
+    world.engine.down = None
+    world.connected()
+    assert world.gaps.get(timeout=PATIENCE_S) == (5000.0, 5000.0)
+    assert world.telemetry.reconnects == 1
 
 
 def test_a_handler_that_fails_does_not_end_the_watch(world: World) -> None:
