@@ -68,6 +68,7 @@ def assess(
     full_in = _full_in(memory, rate)
 
     statuses = []
+    memory_marks = config.thresholds.of(Signal.MEMORY)
     for signal, reading in readings.items():
         thresholds = config.thresholds.of(signal)
         if thresholds is None:
@@ -82,9 +83,8 @@ def assess(
             and full_in <= config.shedding.horizon
             and not _was_admitted(memory, thresholds.soft, state, now_s)
         )
-        before = signals.get(signal, SignalState(since_s=now_s))
+        before = signals.get(signal) or SignalState(since_s=now_s)
         after = step(before, thresholds, reading.value, reading.rise, now_s, dt_s, hard_at_once=at_once, at_s=reading.at_s)
-        memory_marks = config.thresholds.of(Signal.MEMORY)
         if isinstance(thresholds, SupportThresholds):
             if isinstance(memory_marks, Thresholds):
                 after = count_support(after, memory.value, memory_marks.recover, memory_marks.recover_for, dt_s)

@@ -89,8 +89,9 @@ def cpu_ticks(stat: bytes) -> CpuTicks | None:
     of the host, the same scale on which reliefs are counted. Without it, a host whose neighbours take four fifths would
     read as full while its own services use next to nothing, and stopping all of them would not bring the ratio down.
     """
-    name, *fields = stat[: stat.find(b"\n")].split()[: 1 + _CPU_FIELDS] or [b""]
-    if name != b"cpu" or len(fields) < _CPU_LEAST or not all(field.isdigit() for field in fields):
+    line, newline, _ = stat.partition(b"\n")
+    name, *fields = line.split()[: 1 + _CPU_FIELDS] or [b""]
+    if not newline or name != b"cpu" or len(fields) < _CPU_LEAST or not all(field.isdigit() for field in fields):
         return None
     ticks = [int(field) for field in fields] + [0] * (_CPU_FIELDS - len(fields))
     user, nice, system, idle, iowait, irq, softirq, steal = ticks

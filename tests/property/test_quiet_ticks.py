@@ -96,7 +96,7 @@ class Course:
 
 
 @given(platforms(), st.integers(0, 2**32))
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_a_tally_that_is_taken_again_is_what_would_be_made_anew(facts: Facts, seed: int) -> None:
     """A tally of the tick before that is taken again gives the same assessment as one that is made anew."""
     course = Course(facts, random.Random(seed))
@@ -147,7 +147,7 @@ def looked(
 
 
 @given(platforms(memory=st.floats(0.0, 0.69)), st.integers(0, 2**32))
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_a_tick_without_deficit_order_or_debt_would_have_found_nothing_to_do(facts: Facts, seed: int) -> None:
     """Where there is no deficit, no order and no debt, looking for something to stop or start would have found nothing."""
     rng = random.Random(seed)
@@ -170,7 +170,7 @@ def test_a_tick_without_deficit_order_or_debt_would_have_found_nothing_to_do(fac
 
 
 @given(platforms(memory=st.floats(0.0, 0.69)), st.integers(0, 2**32))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_what_is_owed_is_looked_at_in_every_tick(facts: Facts, seed: int) -> None:
     """Whatever is owed, each of it is started, or held back with its reason, in every tick."""
     rng = random.Random(seed)

@@ -157,7 +157,7 @@ def test_a_file_that_is_away_is_unknown_until_it_is_back(proc: Path, tmp_path: P
     assert host.read().cpu_ratio == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("text", ["", "cpu\n", "cpu  1 2 3\n", "cpu  1 2 3 four\n", "intr 1 2 3 4 5\n"])
+@pytest.mark.parametrize("text", ["", "cpu\n", "cpu  1 2 3\n", "cpu  1 2 3 four\n", "cpu  1 2 3 4 5 6 7", "intr 1 2 3 4 5\n"])
 def test_cpu_counters_that_are_not_understood_are_unknown(proc: Path, text: str) -> None:
     """CPU counters that are not understood are unknown, and the rest is read."""
     clock = VirtualClock()
