@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from guardian.errors import LedgerError
 from guardian.ledger.entries import HistoryRow
-from guardian.ledger.schema import check_version
+from guardian.ledger.schema import check_version, own_uri
 from guardian.model import ActionKind, Outcome, Result, ServiceKey
 
 READ_TIMEOUT_S = 2.0
@@ -59,9 +59,12 @@ def append_history(connection: sqlite3.Connection, rows: Iterable[HistoryRow], m
 
 
 def read_rows(
-    path: Path, limit: int, since_wall_s: float | None = None, service: ServiceKey | None = None
+    path: Path, limit: int, since_wall_s: float | None = None, service: ServiceKey | None = None, *, own: bool = False
 ) -> tuple[HistoryRow, ...]:
-    """The newest `limit` rows, newest first, read-only. LedgerError if the file is not there or cannot be read."""
+    """The newest `limit` rows, newest first, read-only. `own`: this process has the file open for writing.
+
+    LedgerError if the file is not there or cannot be read.
+    """
     where, values = ["1"], list[object]()
     if since_wall_s is not None:
         where.append("at_wall_s >= ?")
@@ -73,7 +76,8 @@ def read_rows(
     if not path.exists():
         raise LedgerError(f"{path}: there is no ledger here; check `state_dir`, or start guardian once")
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=READ_TIMEOUT_S)
+        uri = own_uri(path, "ro") if own else f"file:{quote(str(path))}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=READ_TIMEOUT_S)
     except sqlite3.Error as error:
         raise _unreadable(path, error) from None
     try:

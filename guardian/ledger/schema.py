@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from guardian.errors import LedgerError
 
@@ -42,7 +43,16 @@ COMMIT;
 
 def connect(path: Path) -> sqlite3.Connection:
     """For writing; usable from any one thread at a time."""
-    return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(own_uri(path), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+def own_uri(path: Path, mode: str = "rwc") -> str:
+    """The file for this process alone, for as long as it has it open for writing; every connection of it must use this.
+
+    SQLite then keeps the index of its WAL in memory (the VFS `unix-excl`, https://www.sqlite.org/vfs.html). Otherwise that
+    is a mapped file, and on a disk that is full the kernel ends who writes to one, by SIGBUS.
+    """
+    return f"file:{quote(str(path))}?mode={mode}&vfs=unix-excl"
 
 
 def apply_schema(connection: sqlite3.Connection, path: Path) -> None:

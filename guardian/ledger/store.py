@@ -188,7 +188,7 @@ class Store:
         self, limit: int = 100, since_wall_s: float | None = None, service: ServiceKey | None = None
     ) -> tuple[HistoryRow, ...]:
         """Newest first, of what is on disk, read on a connection of its own."""
-        return read_rows(self._path, limit, since_wall_s, service)
+        return read_rows(self._path, limit, since_wall_s, service, own=True)
 
     @property
     def late_writes(self) -> int:

@@ -24,6 +24,7 @@ from guardian.ledger.book import Ledger
 from guardian.ledger.entries import EntryState
 from guardian.ledger.overrides import classify, remember
 from guardian.ledger.reconcile import DOUBT_S, Context, reconcile
+from guardian.ledger.schema import own_uri
 from guardian.model import Action, ActionKind, Container, EngineEvent, Outcome, Result, ServiceKey
 
 ONE, TWO = ServiceKey("demo", "one"), ServiceKey("demo", "two")
@@ -44,7 +45,7 @@ class Unsynced(sqlite3.Connection):
 
 
 def unsynced(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Unsynced)
+    connection = sqlite3.connect(own_uri(path), uri=True, isolation_level=None, check_same_thread=False, factory=Unsynced)
     connection.execute("PRAGMA synchronous = OFF")
     return connection
 

@@ -48,6 +48,14 @@ class Cut(Exception):
     """Raised by a hook: both sides of this connection are closed at once."""
 
 
+class Instead(Exception):
+    """Raised by a hook at `arrived`: the engine sees nothing, these bytes are the answer, and the connection ends."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__()
+        self.raw = raw
+
+
 @dataclass(slots=True)
 class Gate:
     """A hold on requests. `reached` is set when one waits; `open` lets it and all later ones pass; `cut` drops it."""
@@ -171,7 +179,11 @@ class SocketProxy:
         request = Recorded(method, path, time.monotonic())
         with self._lock:
             self._requests.append(request)
-        self._run("arrived", request)
+        try:
+            self._run("arrived", request)
+        except Instead as answer:
+            connection.client.socket.sendall(answer.raw)
+            return False
         request.forwarded_s = time.monotonic()
         connection.engine.socket.sendall(head.raw + body)
         self._run("forwarded", request)

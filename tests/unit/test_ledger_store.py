@@ -16,7 +16,7 @@ from guardian.clock import VirtualClock
 from guardian.errors import LedgerError
 from guardian.ledger.entries import Closed, Controls, HistoryRow, ServiceMemory
 from guardian.ledger.history import read_rows
-from guardian.ledger.schema import connect
+from guardian.ledger.schema import connect, own_uri
 from guardian.ledger.store import HISTORY_PENDING, Store
 from guardian.ledger.transitions import close
 from guardian.model import ActionKind, Result, ServiceKey
@@ -72,7 +72,7 @@ class FailingDisk:
                     raise sqlite3.OperationalError("database or disk is full")
                 return super().execute(sql, *values)  # type: ignore[arg-type]
 
-        return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Connection)
+        return sqlite3.connect(own_uri(path), uri=True, isolation_level=None, check_same_thread=False, factory=Connection)
 
 
 def row(number: int = 0, **fields: object) -> HistoryRow:
