@@ -22,6 +22,9 @@ from guardian.telemetry import Telemetry
 
 Params = Mapping[str, str]
 NORMAL = frozenset({304, 404, 409})  # answers that the state of a container explains: no errors
+MAX_ANSWER_BYTES = 32 << 20
+"""No answer is read beyond this, so that nothing which talks at the socket costs the host its memory: a list of a thousand
+containers is about 3 MiB."""
 _HEADERS = {"Host": "docker", "User-Agent": f"guardian/{__version__}"}
 _FAILURES = (http.HTTPError, HTTPException, OSError)
 _NO_CONNECTION = (http.ProtocolError, http.NewConnectionError, http.SSLError, http.ClosedPoolError, OSError)
@@ -39,6 +42,21 @@ class Answer:
         """The engine's own words for a refusal."""
         said = self.body.get("message") if isinstance(self.body, Mapping) else None
         return str(said or f"status {self.status}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """An answer as it came. Of one that goes on (`response` is open) the body is empty."""
+
+    response: BaseHTTPResponse
+    body: bytes
+
+    @property
+    def answer(self) -> Answer:
+        try:
+            return Answer(self.response.status, json.loads(self.body))
+        except ValueError:  # nothing, or no JSON
+            return Answer(self.response.status, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +95,7 @@ class Link:
         began_s = self._clock.monotonic()
         error: str | None = "error"
         try:
-            response = self._send(method, path, timeout_s, params, body)
-            answer = Answer(response.status, _decoded(response))
+            answer = self._send(method, path, timeout_s, params, body).answer
             error = EngineRefused.reason if answer.status >= 400 and answer.status not in NORMAL else None
             return answer
         except EngineError as failure:
@@ -101,10 +118,10 @@ class Link:
         began_s = self._clock.monotonic()
         error: str | None = "error"
         try:
-            response = self._send("GET", path, timeout_s, params, None, stream=True)
+            reply = self._send("GET", path, timeout_s, params, None, stream=True)
+            response = reply.response
             if response.status >= 400:
-                refusal = Answer(response.status, _decoded(response)).message
-                raise EngineRefused(f"the engine at {self._url} refused GET {path}: {refusal}")
+                raise EngineRefused(f"the engine at {self._url} refused GET {path}: {reply.answer.message}")
             wait_for_ever(response)
             error = None
             return Stream(cast("HTTPResponse", response), f"the engine at {self._url} ended the stream of {operation}")
@@ -124,14 +141,14 @@ class Link:
 
     def _send(
         self, method: str, path: str, timeout_s: float, params: Params | None, body: Any, *, stream: bool = False
-    ) -> BaseHTTPResponse:
+    ) -> _Reply:
         connected = self._connect(timeout_s)
-        response = self._request(connected, method, path, timeout_s, params, body, stream)
-        if response.status == 400 and b"client version" in response.data:
+        reply = self._request(connected, method, path, timeout_s, params, body, stream)
+        if reply.response.status == 400 and b"client version" in reply.body:
             # The engine behind the socket is another one than before, and speaks other API versions.
             self._drop(connected)
-            response = self._request(self._connect(timeout_s), method, path, timeout_s, params, body, stream)
-        return response
+            reply = self._request(self._connect(timeout_s), method, path, timeout_s, params, body, stream)
+        return reply
 
     def _request(
         self,
@@ -142,7 +159,7 @@ class Link:
         params: Params | None,
         body: Any,
         stream: bool,
-    ) -> BaseHTTPResponse:
+    ) -> _Reply:
         url = f"/v{connected.api_version}{path}" + (f"?{urlencode(params)}" if params else "")
         try:
             return _ask(connected.pool, method, url, timeout_s, body, stream)
@@ -160,7 +177,7 @@ class Link:
             return current
         pool = open_pool(self._url, self._tls)
         try:
-            version = _decoded(_ask(pool, "GET", "/version", timeout_s))["ApiVersion"]
+            version = _ask(pool, "GET", "/version", timeout_s).answer.body["ApiVersion"]
         except _FAILURES as error:
             raise self._failure(error, timeout_s) from error
         except (KeyError, TypeError) as error:
@@ -179,7 +196,7 @@ class Link:
             return EngineTimeout(f"the engine at {self._url} did not answer within {timeout_s:.3g}s")
         if isinstance(error, _NO_CONNECTION):
             return EngineUnreachable(f"no connection to the engine at {self._url}: {_why(error)}")
-        return EngineProtocolError(f"the engine at {self._url} gave an answer that is no HTTP: {error}")
+        return EngineProtocolError(f"the engine at {self._url} gave an answer that cannot be used: {error}")
 
     def _was_closed(self) -> EngineUnreachable:
         return EngineUnreachable(f"the connection to the engine at {self._url} was closed")
@@ -224,9 +241,9 @@ class Stream(Iterator[bytes]):
             self._response.shutdown()
 
 
-def _ask(pool: Pool, method: str, url: str, timeout_s: float, body: Any = None, stream: bool = False) -> BaseHTTPResponse:
+def _ask(pool: Pool, method: str, url: str, timeout_s: float, body: Any = None, stream: bool = False) -> _Reply:
     """One request, and nothing that makes it cost more: no retries, redirects, cookies or proxies."""
-    return pool.urlopen(
+    response = pool.urlopen(
         method,
         url,
         body=None if body is None else json.dumps(body).encode(),
@@ -235,15 +252,18 @@ def _ask(pool: Pool, method: str, url: str, timeout_s: float, body: Any = None, 
         retries=False,
         redirect=False,
         assert_same_host=False,
-        preload_content=not stream,
+        preload_content=False,
     )
-
-
-def _decoded(response: BaseHTTPResponse) -> Any:
-    try:
-        return json.loads(response.data)
-    except ValueError:  # nothing, or no JSON
-        return None
+    if stream and response.status < 400:
+        return _Reply(response, b"")
+    length = response.headers.get("Content-Length", "")
+    too_large = length.isdigit() and int(length) > MAX_ANSWER_BYTES
+    answer = b"" if too_large else response.read(MAX_ANSWER_BYTES + 1)
+    if too_large or len(answer) > MAX_ANSWER_BYTES:
+        response.close()
+        raise http.HTTPError(f"it is larger than {MAX_ANSWER_BYTES >> 20} MiB")
+    response.release_conn()
+    return _Reply(response, answer)
 
 
 def _layers(error: BaseException) -> list[BaseException]:

@@ -18,7 +18,7 @@ from urllib3 import HTTPSConnectionPool
 from guardian.clock import SystemClock
 from guardian.config.schema import Config, EngineConfig, PhaseConfig
 from guardian.engine.connect import LOCAL_SOCKET, open_engine, resolve
-from guardian.engine.link import Link
+from guardian.engine.link import MAX_ANSWER_BYTES, Link
 from guardian.engine.pools import open_pool, read_tls
 from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.telemetry import NullTelemetry
@@ -220,3 +220,12 @@ def test_an_answer_that_is_late_is_a_timeout(serve: Callable[[Reply], Link]) -> 
         link.get("info", "/slow", 0.1)
     slow.set()
     assert link.get("info", "/info", 2)
+
+
+def test_an_answer_that_is_too_large_is_not_taken_in(serve: Callable[[Reply], Link]) -> None:
+    """An answer beyond the bound is an error and not memory, and one within it is read over the same connection again."""
+    sizes = [MAX_ANSWER_BYTES, 10]
+    link = serve(lambda path: (200, '{"ApiVersion": "1.41"}' if path.endswith("/version") else '"' + "x" * sizes.pop(0) + '"'))
+    with pytest.raises(EngineProtocolError, match="larger than 32 MiB"):
+        link.get("list", "/containers/json", 20)
+    assert link.get("list", "/containers/json", 2) == "x" * 10
