@@ -114,7 +114,7 @@ def test_answers_that_cannot_be_used_stop_nothing(
     small.press(platform)
     did_nothing(guardian, platform, proxy)
     assert guardian.metric("guardian_engine_request_errors_total") > 0
-    assert psutil.Process(guardian.pid).memory_info().rss < 200 << 20
+    assert psutil.Process(guardian.pid).memory_info().rss < 120 << 20
 
     proxy.clear()
     is_as_promised(guardian, platform, proxy)
