@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from guardian import __version__
 from guardian.clock import Clock, SystemClock
 from guardian.expose.catalog import CATALOG
+from guardian.expose.exposition import encode
 from guardian.expose.gauges import Families, render
 from guardian.expose.snapshot import Snapshot
 from guardian.model import ActionKind, Held, Outcome, Result, Signal
@@ -81,8 +81,7 @@ class Metrics:
 
     def exposition(self, accept: str = "") -> tuple[str, bytes]:
         """`(content type, body)` in the format that the `Accept` header asks for: Prometheus text or OpenMetrics."""
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(self._registry)
+        return encode(self._registry.collect(), accept)
 
     def collect(self) -> Iterable[Metric]:
         """Every metric but those of the process, as of now."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
 from support.snapshots import AT_WALL_S, MIB, MISSING, PROJECT, SHED, UNHEALTHY, snapshot
 
 from guardian import __version__
 from guardian.clock import VirtualClock
 from guardian.expose import reference
 from guardian.expose.catalog import CATALOG
+from guardian.expose.exposition import encode
 from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
 from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal, Strain
@@ -106,6 +110,38 @@ def test_openmetrics_is_served_to_those_who_ask_for_it() -> None:
     content_type, body = metrics.exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert {"guardian_level", "guardian_actions"} <= {family.name for family in parse_openmetrics(body.decode())}
+
+
+class Collected(Collector):
+    """Metrics as they were collected once."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "text/plain;version=0.0.4",
+        "text/plain;version=1.0.0;escaping=allow-utf-8",
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.4",
+        "application/openmetrics-text; version=0.0.1",
+    ],
+)
+def test_what_is_served_is_what_the_client_library_makes_of_the_same_metrics(accept: str) -> None:
+    """What is served is, to the byte, what the client library makes of the same metrics, whatever is asked for."""
+    metrics = showing(snapshot())
+    exercise(metrics)
+    strange = ServiceKey('a "quoted" project', "back\\slash\nand new line, \u00fcmlaut")
+    services = tuple(replace(one, key=strange) if one.key == SHED else one for one in snapshot().assessment.services)
+    metrics.update(replace(snapshot(), assessment=replace(snapshot().assessment, services=services)))
+    collected = Collected(metrics._registry.collect())
+    by_library, content_type = choose_encoder(accept)
+    assert encode(collected.collect(), accept) == (content_type, by_library(collected))
 
 
 def test_the_text_format_is_served_by_default() -> None:
