@@ -47,6 +47,8 @@ class Jump:
     held: list[dict[str, Any]]
     reactions: float
     reactions_sum_s: float
+    quick_s: float  # the pace while the batch was stopping
+    calm_s: float  # … and the pace once all was well again
     history: list[dict[str, Any]]
     at_end: Mapping[str, Any]  # status, some ticks after the level is ok again
 
@@ -77,9 +79,11 @@ def _run(platform: ReferencePlatform, proxy: SocketProxy, events: EngineEvents, 
     others = at_rest - platform.memory_bytes(HOG)
 
     platform.jump(HOG, int(TOP_BYTES - others))
+    quick_s = eventually(lambda: _pace(guardian, 0.0, 0.3), "ticks come quickly")
     eventually(lambda: len(guardian.log_lines("action ended")) >= len(BATCH), "the batch is given back", 30)
     eventually(lambda: guardian.status()["level"] == "ok", "the level is ok again", 30)
     at_end = after_ticks(guardian)
+    calm_s = eventually(lambda: _pace(guardian, HOST_INTERVAL_S, HOST_INTERVAL_S), "ticks come slowly again")
 
     stops = [one for one in proxy.requests if is_stop(one) and one.forwarded_s is not None]
     names = services_of(platform, stops)
@@ -94,9 +98,17 @@ def _run(platform: ReferencePlatform, proxy: SocketProxy, events: EngineEvents, 
         held=guardian.log_lines("held back"),
         reactions=guardian.metric("guardian_reaction_seconds_count"),
         reactions_sum_s=guardian.metric("guardian_reaction_seconds_sum"),
+        quick_s=quick_s,
+        calm_s=calm_s,
         history=guardian.history(),
         at_end=at_end,
     )
+
+
+def _pace(guardian: GuardianProcess, from_s: float, to_s: float) -> float | None:
+    """The present pace, if it is within these bounds."""
+    interval_s = guardian.metric("guardian_tick_interval_seconds")
+    return interval_s if from_s <= interval_s <= to_s else None
 
 
 def _ratio(guardian: GuardianProcess) -> float | None:
@@ -146,3 +158,9 @@ def test_the_reaction_metric_agrees_with_the_socket(jump: Jump) -> None:
     assert jump.reactions == len(BATCH)
     seen_s = sum(sent_s - jump.crossed_s for sent_s in jump.sent_s.values()) / len(BATCH)
     assert abs(jump.reactions_sum_s / jump.reactions - seen_s) <= HOST_INTERVAL_S
+
+
+def test_ticks_come_quickly_while_it_matters_and_slowly_once_all_is_well(jump: Jump) -> None:
+    """The pace was quick while the batch was stopping, and is `sampling.host` again soon after."""
+    assert jump.quick_s <= 0.3 * HOST_INTERVAL_S
+    assert jump.calm_s == HOST_INTERVAL_S

@@ -70,6 +70,8 @@ def exercise(telemetry: Telemetry) -> None:
         telemetry.sampled(source, 0.002, ok=True)
         telemetry.sampled(source, 0.002, ok=False)
     telemetry.ticked(0.003, 0.001, 1.0)
+    for resource in ("memory", "io", "cpu"):
+        telemetry.pressed(resource)
     for kind in ActionKind:
         for result in Result:
             telemetry.acted(outcome(kind, result))
