@@ -31,7 +31,7 @@ from guardian.ledger.schema import LEDGER_NAME
 from guardian.ledger.store import Store
 from guardian.loop import HostSource, Loop
 from guardian.model import ActionKind, EngineEvent
-from guardian.policy.pace import spared
+from guardian.policy.pace import bearable_s
 from guardian.reloading import Reloader
 from guardian.schedule import Scheduler
 from guardian.scope import scope_of
@@ -131,7 +131,8 @@ class Daemon:
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
         self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
-        self._took_s = 0.0  # by the last tick
+        self._began_s = self._took_s = 0.0  # when the last tick began, and how long it took
+        self._least_s = 0.0  # from one tick to the next, on a host as slow as this one
         self._status_s = self._watchdog_s = 0.0
         self._ready = False
         self._fatal = ""
@@ -168,13 +169,14 @@ class Daemon:
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        began_s = self._clock.monotonic()
+        began_s = self._began_s = self._clock.monotonic()
         calm_s = float(self._loop.config.sampling.host)
         snapshot = self._loop.tick(max(calm_s, self._interval_s))
         self._metrics.update(snapshot)
         before_s, self._took_s = self._took_s, self._clock.monotonic() - began_s
         # One tick alone may have waited for the ledger; a host on which the next takes as long is slow.
-        self._interval_s = spared(self._loop.pace.next_s, min(before_s, self._took_s), calm_s)
+        self._least_s = bearable_s(min(before_s, self._took_s), calm_s)
+        self._interval_s = max(self._loop.pace.next_s, self._least_s)
         self._metrics.ticked(self._took_s, self._scheduler.lag("tick"), self._interval_s)
         self._scheduler.repace("tick", self._interval_s)
         self._scheduler.repace("containers", self._containers_within())
@@ -258,9 +260,10 @@ class Daemon:
         self._loop.take_gap(from_wall_s, to_wall_s)
 
     def _pressed(self, resource: str) -> None:
-        """The kernel says that somebody waits for it: the host is read at once."""
+        """The kernel says that somebody waits for it: the host is read at once, unless it was a moment ago."""
         self._metrics.pressed(resource)
-        self._scheduler.wake("tick")
+        if self._clock.monotonic() - self._began_s >= self._least_s:
+            self._scheduler.wake("tick")
 
     def _disk_path(self) -> str | None:
         info = self._feed.engine

@@ -111,9 +111,9 @@ def use_age_s(
     return min(float(config.sampling.containers), listed.round_s)
 
 
-def spared(host_s: float, took_s: float, calm_s: float) -> float:
-    """The pace that a host can bear on which one tick took `took_s`: where all is slow, guardian must not add to it."""
-    return min(calm_s, max(host_s, round(math.ceil(TICK_PART * took_s / SHORTEST_S) * SHORTEST_S, 1)))
+def bearable_s(took_s: float, calm_s: float) -> float:
+    """The quickest pace for a host on which a tick takes `took_s`: where all is slow, guardian must not add to it."""
+    return min(calm_s, round(max(1, math.ceil(TICK_PART * took_s / SHORTEST_S)) * SHORTEST_S, 1))
 
 
 @dataclass(frozen=True, slots=True)
