@@ -12,9 +12,8 @@ from msgspec import Struct
 from guardian.config.jsonschema import json_schema
 from guardian.config.schema import Config, PhaseConfig, ServiceConfig
 from guardian.config.shape import Key, Shape, keys
+from guardian.generated import DOCS, main
 from guardian.units import spell
-
-DOCS = Path(__file__).parents[2] / "docs"
 
 _HEAD = """\
 # Configuration
@@ -110,20 +109,5 @@ def _default(key: Key) -> str:
     return f"`{spell(key.default)}`"
 
 
-def main(arguments: list[str]) -> int:
-    """0: done or current; 1: a file differs from the code; 2: usage."""
-    if arguments == ["--write"]:
-        for path, text in files().items():
-            path.write_text(text, encoding="utf-8")
-        return 0
-    if arguments == ["--check"]:
-        stale = [path for path, text in files().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-        for path in stale:
-            sys.stderr.write(f"{path} differs from the code: run `python -m guardian.config.reference --write`\n")
-        return 1 if stale else 0
-    sys.stderr.write("usage: python -m guardian.config.reference --check|--write\n")
-    return 2
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main("guardian.config.reference", files(), sys.argv[1:]))

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from guardian.clock import Clock
-from guardian.engine import parse
+from guardian.engine import endpoints, parse
+from guardian.engine.endpoints import Endpoint
 from guardian.engine.link import Answer, Link, Stream
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
@@ -65,12 +66,12 @@ class DockerEngine:
     # --- sensing ----------------------------------------------------------------------------------------------------
 
     def info(self) -> EngineInfo:
-        answer = self._sampling.get("info", "/info", self._timeout_s)
-        with self._understood("/info"):
+        answer = self._sampling.get(endpoints.INFO, self._timeout_s)
+        with self._understood(endpoints.INFO):
             return parse.parse_info(answer, self._sampling.api_version())
 
     def ping(self) -> None:
-        answer = self._sampling.call("ping", "GET", "/_ping", self._timeout_s)
+        answer = self._sampling.call(endpoints.PING, self._timeout_s)
         if answer.status >= 400:
             raise EngineRefused(f"the engine at {self._url} refused GET /_ping: {answer.message}")
 
@@ -122,8 +123,8 @@ class DockerEngine:
         rows: dict[str, Listed] = {}
         for filters in wanted:
             params = {"all": "1", "filters": json.dumps(filters)}
-            answer = self._sampling.get("list", "/containers/json", self._left_s(ends_s), params)
-            with self._understood("/containers/json"):
+            answer = self._sampling.get(endpoints.LIST, self._left_s(ends_s), params)
+            with self._understood(endpoints.LIST):
                 listed = (parse.parse_listed(row, scope) for row in answer)
                 rows.update((row.id, row) for row in listed if row is not None)
         return rows
@@ -160,11 +161,10 @@ class DockerEngine:
         return found
 
     def _inspect(self, scope: Scope, container_id: str, ends_s: float) -> Container | None:
-        path = f"/containers/{container_id}/json"
-        answer = self._sampling.call("inspect", "GET", path, self._left_s(ends_s))
+        answer = self._sampling.call(endpoints.INSPECT, self._left_s(ends_s), container_id)
         if answer.status == 404:
             return None
-        with self._understood(path):
+        with self._understood(endpoints.INSPECT):
             body = answer.body
             service = parse.service_of(body["Config"].get("Labels") or {}, body["Name"].lstrip("/"), scope)
             if service is None:
@@ -183,11 +183,10 @@ class DockerEngine:
             return known[1]
 
     def _one_stats(self, container_id: str, params: Mapping[str, str], ends_s: float) -> RawStats | None:
-        path = f"/containers/{container_id}/stats"
-        answer = self._sampling.call("stats", "GET", path, self._left_s(ends_s), params)
+        answer = self._sampling.call(endpoints.STATS, self._left_s(ends_s), container_id, params)
         if answer.status >= 400:
             return None
-        with self._understood(path):
+        with self._understood(endpoints.STATS):
             return parse.parse_stats(answer.body, self._clock.monotonic())
 
     def _all_at_once(
@@ -262,7 +261,7 @@ class DockerEngine:
         patience_s = min(patience_s, deadline_s - min(_VERIFY_S, deadline_s / 4))
         params = {"t": str(math.ceil(grace_s) if kill else _WAIT_FOREVER)}
         try:
-            answer = self._acting.call("stop", "POST", f"/containers/{container_id}/stop", patience_s, params)
+            answer = self._acting.call(endpoints.STOP, patience_s, container_id, params)
         except EngineTimeout:
             if not self._up(container_id, min(_VERIFY_S, self._left_s(ends_s))):
                 return Result.DONE
@@ -273,7 +272,7 @@ class DockerEngine:
         ends_s = self._clock.monotonic() + deadline_s
         patience_s = deadline_s - min(_VERIFY_S, deadline_s / 4)
         try:
-            answer = self._acting.call("kill", "POST", f"/containers/{container_id}/kill", patience_s)
+            answer = self._acting.call(endpoints.KILL, patience_s, container_id)
         except EngineTimeout:
             up = self._up(container_id, self._left_s(ends_s))
             return Result.TIMED_OUT if up else Result.DONE
@@ -283,7 +282,7 @@ class DockerEngine:
         ends_s = self._clock.monotonic() + deadline_s
         patience_s = deadline_s - min(_VERIFY_S, deadline_s / 4)
         try:
-            answer = self._acting.call("start", "POST", f"/containers/{container_id}/start", patience_s)
+            answer = self._acting.call(endpoints.START, patience_s, container_id)
         except EngineTimeout:
             state = self._state(container_id, self._left_s(ends_s))
             return Result.DONE if state is ContainerState.RUNNING else Result.TIMED_OUT
@@ -299,12 +298,11 @@ class DockerEngine:
         means all cores of the host. Others are set by CpuQuota, without a period: one would refuse NanoCpus for ever.
         """
         ends_s = self._clock.monotonic() + deadline_s
-        path = f"/containers/{container_id}"
         try:
-            seen = self._acting.call("inspect", "GET", f"{path}/json", self._left_s(ends_s))
+            seen = self._acting.call(endpoints.INSPECT, self._left_s(ends_s), container_id)
             if seen.status == 404:
                 return Result.GONE
-            with self._understood(path):
+            with self._understood(endpoints.INSPECT):
                 host = seen.body["HostConfig"]
                 if host.get("NanoCpus"):
                     body = {"NanoCpus": round((self._cpus(ends_s) if cores is None else cores) * 1e9)}
@@ -312,7 +310,7 @@ class DockerEngine:
                     body = {"CpuQuota": -1}
                 else:
                     body = {"CpuQuota": max(1000, round(cores * (host.get("CpuPeriod") or 100_000)))}
-            answer = self._acting.call("update", "POST", f"{path}/update", self._left_s(ends_s), body=body)
+            answer = self._acting.call(endpoints.UPDATE, self._left_s(ends_s), container_id, body=body)
         except EngineTimeout:
             return Result.TIMED_OUT
         if answer.status < 400:
@@ -332,14 +330,13 @@ class DockerEngine:
 
     def _state(self, container_id: str, timeout_s: float) -> ContainerState | None:
         """None where it cannot be told. A container that no longer exists counts as REMOVING."""
-        path = f"/containers/{container_id}/json"
         try:
-            answer = self._acting.call("inspect", "GET", path, timeout_s)
+            answer = self._acting.call(endpoints.INSPECT, timeout_s, container_id)
         except EngineError:
             return None
         if answer.status == 404:
             return ContainerState.REMOVING
-        with self._understood(path):
+        with self._understood(endpoints.INSPECT):
             return ContainerState(answer.body["State"]["Status"])
 
     def _up(self, container_id: str, timeout_s: float) -> bool:
@@ -352,7 +349,7 @@ class DockerEngine:
         return state in (ContainerState.REMOVING, ContainerState.DEAD)
 
     def _cpus(self, ends_s: float) -> int:
-        return int(self._acting.get("info", "/info", self._left_s(ends_s))["NCPU"])
+        return int(self._acting.get(endpoints.INFO, self._left_s(ends_s))["NCPU"])
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -361,7 +358,7 @@ class DockerEngine:
         params = {"filters": json.dumps({"type": ["container"], "event": _EVENTS})}
         if since_wall_s is not None:
             params["since"] = f"{since_wall_s:.6f}"
-        stream = _EventStream(self._watching.stream("events", "/events", self._timeout_s, params), scope)
+        stream = _EventStream(self._watching.stream(endpoints.EVENTS, self._timeout_s, params), scope)
         with self._lock:
             self._streams.add(stream)
         return stream
@@ -380,12 +377,12 @@ class DockerEngine:
         return max(0.05, ends_s - self._clock.monotonic())
 
     @contextmanager
-    def _understood(self, path: str) -> Iterator[None]:
+    def _understood(self, endpoint: Endpoint) -> Iterator[None]:
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise EngineProtocolError(
-                f"the engine at {self._url} gave an answer to {path} of an unknown form: {error!r}"
+                f"the engine at {self._url} gave an answer to {endpoint.path} of an unknown form: {error!r}"
             ) from error
 
 

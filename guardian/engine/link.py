@@ -16,6 +16,7 @@ from urllib3 import exceptions as http
 
 from guardian import __version__
 from guardian.clock import Clock
+from guardian.engine.endpoints import VERSION, Endpoint
 from guardian.engine.pools import Pool, TLSConfig, open_pool, wait_for_ever
 from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.telemetry import Telemetry
@@ -84,10 +85,9 @@ class Link:
 
     def call(
         self,
-        operation: str,
-        method: str,
-        path: str,
+        endpoint: Endpoint,
         timeout_s: float,
+        container_id: str = "",
         params: Params | None = None,
         body: Any = None,
     ) -> Answer:
@@ -95,41 +95,45 @@ class Link:
         began_s = self._clock.monotonic()
         error: str | None = "error"
         try:
-            answer = self._send(method, path, timeout_s, params, body).answer
+            answer = self._send(endpoint, timeout_s, container_id, params, body).answer
             error = EngineRefused.reason if answer.status >= 400 and answer.status not in NORMAL else None
             return answer
         except EngineError as failure:
             error = failure.reason
             raise
         finally:
-            self._telemetry.engine_request(operation, self._clock.monotonic() - began_s, error)
+            self._telemetry.engine_request(endpoint.operation, self._clock.monotonic() - began_s, error)
 
-    def get(self, operation: str, path: str, timeout_s: float, params: Params | None = None) -> Any:
+    def get(self, endpoint: Endpoint, timeout_s: float, params: Params | None = None) -> Any:
         """The decoded body of a GET; raises EngineRefused for a status of 400 or more."""
-        answer = self.call(operation, "GET", path, timeout_s, params)
+        answer = self.call(endpoint, timeout_s, params=params)
         if answer.status >= 400:
-            raise EngineRefused(f"the engine at {self._url} refused GET {path}: {answer.message}")
+            raise EngineRefused(f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {answer.message}")
         if answer.body is None:
-            raise EngineProtocolError(f"the engine at {self._url} answered GET {path} with something that is no JSON")
+            raise EngineProtocolError(
+                f"the engine at {self._url} answered {endpoint.method} {endpoint.path} with something that is no JSON"
+            )
         return answer.body
 
-    def stream(self, operation: str, path: str, timeout_s: float, params: Params) -> Stream:
+    def stream(self, endpoint: Endpoint, timeout_s: float, params: Params) -> Stream:
         """A GET whose body is read line by line as it comes, without a deadline once it has begun."""
         began_s = self._clock.monotonic()
         error: str | None = "error"
         try:
-            reply = self._send("GET", path, timeout_s, params, None, stream=True)
+            reply = self._send(endpoint, timeout_s, "", params, None, stream=True)
             response = reply.response
             if response.status >= 400:
-                raise EngineRefused(f"the engine at {self._url} refused GET {path}: {reply.answer.message}")
+                raise EngineRefused(
+                    f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {reply.answer.message}"
+                )
             wait_for_ever(response)
             error = None
-            return Stream(cast("HTTPResponse", response), f"the engine at {self._url} ended the stream of {operation}")
+            return Stream(cast("HTTPResponse", response), f"the engine at {self._url} ended the stream of {endpoint.operation}")
         except EngineError as failure:
             error = failure.reason
             raise
         finally:
-            self._telemetry.engine_request(operation, self._clock.monotonic() - began_s, error)
+            self._telemetry.engine_request(endpoint.operation, self._clock.monotonic() - began_s, error)
 
     def close(self) -> None:
         """Cut every connection; a call under way ends with EngineUnreachable."""
@@ -140,29 +144,20 @@ class Link:
             connected.pool.cut()
 
     def _send(
-        self, method: str, path: str, timeout_s: float, params: Params | None, body: Any, *, stream: bool = False
+        self, endpoint: Endpoint, timeout_s: float, container_id: str, params: Params | None, body: Any, *, stream: bool = False
     ) -> _Reply:
+        path = endpoint.at(container_id) + (f"?{urlencode(params)}" if params else "")
         connected = self._connect(timeout_s)
-        reply = self._request(connected, method, path, timeout_s, params, body, stream)
+        reply = self._request(connected, endpoint.method, path, timeout_s, body, stream)
         if reply.response.status == 400 and b"client version" in reply.body:
             # The engine behind the socket is another one than before, and speaks other API versions.
             self._drop(connected)
-            reply = self._request(self._connect(timeout_s), method, path, timeout_s, params, body, stream)
+            reply = self._request(self._connect(timeout_s), endpoint.method, path, timeout_s, body, stream)
         return reply
 
-    def _request(
-        self,
-        connected: _Connected,
-        method: str,
-        path: str,
-        timeout_s: float,
-        params: Params | None,
-        body: Any,
-        stream: bool,
-    ) -> _Reply:
-        url = f"/v{connected.api_version}{path}" + (f"?{urlencode(params)}" if params else "")
+    def _request(self, connected: _Connected, method: str, path: str, timeout_s: float, body: Any, stream: bool) -> _Reply:
         try:
-            return _ask(connected.pool, method, url, timeout_s, body, stream)
+            return _ask(connected.pool, method, f"/v{connected.api_version}{path}", timeout_s, body, stream)
         except _FAILURES as error:
             failure = self._failure(error, timeout_s)
             if isinstance(failure, EngineUnreachable):
@@ -177,7 +172,7 @@ class Link:
             return current
         pool = open_pool(self._url, self._tls)
         try:
-            version = _ask(pool, "GET", "/version", timeout_s).answer.body["ApiVersion"]
+            version = _ask(pool, VERSION.method, VERSION.path, timeout_s).answer.body["ApiVersion"]
         except _FAILURES as error:
             raise self._failure(error, timeout_s) from error
         except (KeyError, TypeError) as error:

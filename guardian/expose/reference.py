@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from guardian.expose.catalog import CATALOG
+from guardian.generated import DOCS, main
 
-PATH = Path(__file__).parents[2] / "docs" / "metrics.md"
+PATH = DOCS / "metrics.md"
 
 HEAD = """\
 # Metrics
@@ -33,19 +33,5 @@ def reference() -> str:
     return HEAD + "".join(rows)
 
 
-def main(arguments: list[str]) -> int:
-    """0: done or current; 1: the page differs from the code; 2: usage."""
-    if arguments == ["--write"]:
-        PATH.write_text(reference(), encoding="utf-8")
-        return 0
-    if arguments == ["--check"]:
-        if PATH.is_file() and PATH.read_text(encoding="utf-8") == reference():
-            return 0
-        sys.stderr.write(f"{PATH} differs from the code: run `python -m guardian.expose.reference --write`\n")
-        return 1
-    sys.stderr.write("usage: python -m guardian.expose.reference --check|--write\n")
-    return 2
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main("guardian.expose.reference", {PATH: reference()}, sys.argv[1:]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import Queue
+from urllib.parse import urlsplit
 
 import pytest
 from support.private_engine import PrivateEngine
@@ -19,6 +21,7 @@ from worlds import MIB, PROJECT, RealWorld
 from guardian.clock import SystemClock
 from guardian.engine.connect import reachable
 from guardian.engine.docker import DockerEngine
+from guardian.engine.endpoints import ENDPOINTS
 from guardian.engine.protocol import Scope
 from guardian.errors import EngineError, EngineTimeout, EngineUnreachable
 from guardian.model import Container, ContainerState, Health, Result, ServiceKey
@@ -405,8 +408,22 @@ class _proxied:  # noqa: N801
         self._proxy.close()
 
 
+def test_the_list_of_endpoints_is_exact(engine_host: PrivateEngine, real: RealWorld) -> None:
+    """All that the adapter can do makes just the calls that the list of endpoints has, and each of them."""
+    web = real.service("web")
+    with _proxied(engine_host) as (proxy, engine):
+        for call in _calls(engine, web):
+            call()
+        asked = {(one.method, urlsplit(one.path).path) for one in proxy.requests}
+    fits = {one: {each for each in asked if each[0] == one.method and re.match(one.pattern, each[1])} for one in ENDPOINTS}
+    assert set().union(*fits.values()) == asked
+    assert [one.operation for one in ENDPOINTS if not fits[one]] == []
+
+
 def _calls(engine: DockerEngine, container_id: str) -> Iterator[Callable[[], object]]:
     yield engine.info
+    yield engine.ping
+    yield lambda: engine.inspect(Scope((PROJECT,)), [container_id])
     yield lambda: engine.containers(Scope((PROJECT,)))
     yield lambda: engine.stats([container_id])
     yield lambda: engine.stop(container_id, 1, 2)

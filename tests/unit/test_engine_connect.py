@@ -18,11 +18,13 @@ from urllib3 import HTTPSConnectionPool
 from guardian.clock import SystemClock
 from guardian.config.schema import Config, EngineConfig, PhaseConfig
 from guardian.engine.connect import LOCAL_SOCKET, open_engine, resolve
+from guardian.engine.endpoints import INFO, LIST, Endpoint
 from guardian.engine.link import MAX_ANSWER_BYTES, Link
 from guardian.engine.pools import open_pool, read_tls
 from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.telemetry import NullTelemetry
 
+SLOW = Endpoint("slow", "GET", "/slow", "")
 Reply = Callable[[str], tuple[int, str]]
 
 
@@ -121,16 +123,16 @@ def test_an_engine_that_comes_back_with_another_api_version_is_used_with_that(se
         return 400, json.dumps({"message": f"client version is too old. Minimum supported API version is {version[0]}"})
 
     link = serve(reply)
-    assert link.get("info", "/info", 2) == {"spoken": "1.41"}
+    assert link.get(INFO, 2) == {"spoken": "1.41"}
     version[0] = "1.52"
-    assert link.get("info", "/info", 2) == {"spoken": "1.52"}
+    assert link.get(INFO, 2) == {"spoken": "1.52"}
     assert link.api_version() == "1.52"
 
 
 def test_something_else_than_an_engine_is_told(serve: Callable[[Reply], Link]) -> None:
     """Something else than an engine is told."""
     with pytest.raises(EngineProtocolError, match="does not say which Docker API"):
-        serve(lambda _: (200, "<html>")).get("info", "/info", 2)
+        serve(lambda _: (200, "<html>")).get(INFO, 2)
 
 
 def test_a_refusal_carries_the_engines_own_words(serve: Callable[[Reply], Link]) -> None:
@@ -140,7 +142,7 @@ def test_a_refusal_carries_the_engines_own_words(serve: Callable[[Reply], Link])
         return (200, '{"ApiVersion": "1.41"}') if path == "/version" else (500, '{"message": "the disk is full"}')
 
     with pytest.raises(EngineRefused, match="the disk is full"):
-        serve(reply).get("info", "/info", 2)
+        serve(reply).get(INFO, 2)
 
 
 def test_closing_ends_a_call_over_tcp_too() -> None:
@@ -151,7 +153,7 @@ def test_closing_ends_a_call_over_tcp_too() -> None:
 
         def ask() -> None:
             try:
-                link.get("info", "/info", 60)
+                link.get(INFO, 60)
             except EngineError as error:
                 failures.put(error)
 
@@ -165,7 +167,7 @@ def test_closing_ends_a_call_over_tcp_too() -> None:
             link.close()
             assert isinstance(failures.get(timeout=20), EngineUnreachable)
     with pytest.raises(EngineUnreachable, match="was closed"):
-        link.get("info", "/info", 60)
+        link.get(INFO, 60)
 
 
 def test_an_answer_that_stops_halfway_is_a_timeout() -> None:
@@ -217,9 +219,9 @@ def test_an_answer_that_is_late_is_a_timeout(serve: Callable[[Reply], Link]) -> 
 
     link = serve(reply)
     with pytest.raises(EngineTimeout, match=r"did not answer within 0\.1s"):
-        link.get("info", "/slow", 0.1)
+        link.get(SLOW, 0.1)
     slow.set()
-    assert link.get("info", "/info", 2)
+    assert link.get(INFO, 2)
 
 
 def test_an_answer_that_is_too_large_is_not_taken_in(serve: Callable[[Reply], Link]) -> None:
@@ -227,5 +229,5 @@ def test_an_answer_that_is_too_large_is_not_taken_in(serve: Callable[[Reply], Li
     sizes = [MAX_ANSWER_BYTES, 10]
     link = serve(lambda path: (200, '{"ApiVersion": "1.41"}' if path.endswith("/version") else '"' + "x" * sizes.pop(0) + '"'))
     with pytest.raises(EngineProtocolError, match="larger than 32 MiB"):
-        link.get("list", "/containers/json", 20)
-    assert link.get("list", "/containers/json", 2) == "x" * 10
+        link.get(LIST, 20)
+    assert link.get(LIST, 2) == "x" * 10

@@ -1,0 +1,43 @@
+"""Every call that guardian makes to a Docker Engine. There is no other way to make one, so that a filter before it can be exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ID = "{id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One call. `operation` is its name in metrics; `{id}` in `path` stands for a container's 64 hexadecimal digits."""
+
+    operation: str
+    method: str
+    path: str
+    purpose: str
+    acts: bool = False  # changes something: used in enforce mode, and for an operator's order
+
+    def at(self, container_id: str = "") -> str:
+        """The path for that container."""
+        return self.path.replace(ID, container_id)
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression for the whole path as it is sent, without the query."""
+        version = "" if self is VERSION else r"/v1\.[0-9]+"
+        return "^" + version + self.path.replace(ID, "[0-9a-f]{64}") + "$"
+
+
+VERSION = Endpoint("version", "GET", "/version", "which API it speaks, at each new connection")
+PING = Endpoint("ping", "GET", "/_ping", "whether it answers")
+INFO = Endpoint("info", "GET", "/info", "its id, its version, and the size of the host")
+LIST = Endpoint("list", "GET", "/containers/json", "which containers there are")
+INSPECT = Endpoint("inspect", "GET", "/containers/{id}/json", "what one of them is, when something was heard of it")
+STATS = Endpoint("stats", "GET", "/containers/{id}/stats", "what it uses, where no cgroup file tells, and once to compare")
+EVENTS = Endpoint("events", "GET", "/events", "what happens to them")
+STOP = Endpoint("stop", "POST", "/containers/{id}/stop", "to shed", acts=True)
+KILL = Endpoint("kill", "POST", "/containers/{id}/kill", "to shed what gets no time, or takes none", acts=True)
+START = Endpoint("start", "POST", "/containers/{id}/start", "to restore", acts=True)
+UPDATE = Endpoint("update", "POST", "/containers/{id}/update", "CPU quota, with `on_pressure: throttle`", acts=True)
+
+ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, STOP, KILL, START, UPDATE)
