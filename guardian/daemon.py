@@ -100,6 +100,7 @@ class Daemon:
             self._metrics,
             self._watcher,
             url,
+            files_only=source == "cgroups" and reader is not None,
             want_refresh=lambda: self._scheduler.wake("containers"),
             on_outage=self._take_outage,
         )

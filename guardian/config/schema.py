@@ -47,7 +47,13 @@ class SamplingConfig(Base, frozen=True, kw_only=True):
         Seconds,
         Meta(description="how often containers are read while all is ok; near a mark once a second, cgroup files at each tick"),
     ] = Seconds(5)
-    source: Annotated[Literal["auto", "engine", "cgroups"], Meta(description="where container use is read")] = "auto"
+    source: Annotated[
+        Literal["auto", "engine", "cgroups"],
+        Meta(
+            description="where container use is read. auto: cgroup files where they can be read and agree with the engine, else "
+            "the engine. cgroups: files alone; what they do not tell is unknown"
+        ),
+    ] = "auto"
 
 
 class Thresholds(Base, frozen=True, kw_only=True):

@@ -53,10 +53,11 @@ class Feed:
         telemetry: Telemetry,
         events: EventSource | None = None,
         url: str = "",
+        files_only: bool = False,
         want_refresh: Callable[[], None] = lambda: None,
         on_outage: Callable[[float, float], None] = lambda _from, _to: None,
     ) -> None:
-        """`cgroups` None: use comes from the engine alone. `events` None: each round lists. `want_refresh` asks for one soon.
+        """`cgroups` None: use comes from the engine alone; `files_only`: from cgroup files alone. `events` None: each round lists. `want_refresh` asks for one soon.
 
         `on_outage` hears from when until when (wall time) the engine did not answer, before a list of afterwards is shown.
         """
@@ -68,6 +69,8 @@ class Feed:
         self._telemetry = telemetry
         self._events = events
         self._url = url
+        self._files_only = files_only
+        self._told: set[str] = set()  # ids of those that no file can be read of
         self._want_refresh = want_refresh
         self._on_outage = on_outage
         self._one_at_a_time = threading.Lock()
@@ -109,7 +112,7 @@ class Feed:
             self._sensor.follow(self._listing.containers)
             if not listed:
                 self._publish(round_s)  # what runs is shown at once: to ask what it uses may take a second
-            measured = self._sensor.measure(asked, self._trusted)
+            measured = self._sensor.measure(() if self._files_only else asked, self._trusted)
             if listed or whole:
                 self._round_s, self._took_s = began_s, self._clock.monotonic() - began_s
                 self._telemetry.sampled("containers", self._took_s, measured)
@@ -263,6 +266,20 @@ class Feed:
             if said is not None and (before is None or said is not before.usage.get(id_)):
                 cgroups.check(id_, said)
         self._trusted = cgroups.covered - cgroups.unchecked
+        if self._files_only:
+            self._tell_unread(inventory, cgroups.covered)
+
+    def _tell_unread(self, inventory: Inventory, covered: frozenset[str]) -> None:
+        """Nobody is asked for the use of these: each is told once."""
+        unread = {
+            one.id: one.name for one in inventory.containers if one.state is ContainerState.RUNNING and one.id not in covered
+        }
+        if names := [name for id_, name in unread.items() if id_ not in self._told]:
+            _log.warning(
+                "no cgroup files can be read of these, so what they use is unknown: set sampling.source to auto",
+                containers=", ".join(names),
+            )
+        self._told = set(unread)
 
 
 def _differs(before: Inventory | None, after: Inventory | None) -> bool:

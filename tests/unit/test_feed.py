@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from guardian.clock import VirtualClock
 from guardian.engine.protocol import RawStats, Scope
@@ -147,7 +148,7 @@ class Recorder(NullTelemetry):
 
 
 class Stage:
-    def __init__(self, cgroups: bool = False, url: str = "", following: bool = False) -> None:
+    def __init__(self, cgroups: bool = False, url: str = "", following: bool = False, files_only: bool = False) -> None:
         self.clock = VirtualClock(START_S, START_WALL_S)
         self.engine = FakeEngine(self.clock)
         self.files = FakeCgroups(self.clock)
@@ -163,6 +164,7 @@ class Stage:
             self.telemetry,
             self.events,
             url,
+            files_only,
             self._want,
             self._out,
         )
@@ -648,6 +650,18 @@ def test_the_engine_is_not_asked_for_what_the_files_are_trusted_with() -> None:
     assert stage.engine.asked == [(WEB, API), (API,)]
     assert stage.files.compared == [WEB]
     assert stage.footprint(WEB) == 100 * MIB
+
+
+def test_where_files_alone_count_the_engine_is_never_asked_for_use() -> None:
+    """With files alone the engine lists and is asked for no use; what no file tells is unknown, and is told once."""
+    stage = Stage(cgroups=True, files_only=True)
+    stage.files.footprints = {WEB: 1 * MIB}
+    with capture_logs() as logged:
+        for _ in range(3):
+            stage.round()
+    assert stage.engine.asked == []
+    assert (stage.footprint(WEB), stage.footprint(API)) == (1 * MIB, None)
+    assert [(line["log_level"], line["containers"]) for line in logged] == [("warning", "demo-api-1")]
 
 
 def test_files_that_disagree_leave_the_engines_figures() -> None:
