@@ -15,13 +15,14 @@ from itertools import count
 from pathlib import Path
 
 from guardian import emergency
-from guardian.act import ThreadedActor
+from guardian.act import Signals, ThreadedActor
 from guardian.act_signals import Signaller
 from guardian.clock import SystemClock
 from guardian.config.schema import Config
 from guardian.emergency import BACK_WITHIN_S, Step
 from guardian.engine.connect import open_engine, resolve
 from guardian.engine.dataroot import DEFAULT_ROOT, containers_on_disk
+from guardian.engine.protocol import Engine
 from guardian.errors import EngineError, GuardianError, UsageError
 from guardian.expose.orders import NOTHING_TO_KEEP
 from guardian.expose.orders import resolve as services_named
@@ -46,27 +47,30 @@ CLOSE_S = 5.0
 _GOOD = (Result.DONE, Result.GONE)
 
 
+def open_rescue(config: Config, by: str) -> Rescue:
+    """On the engine that the configuration means. GuardianError in observe mode, and where another guardian is at work."""
+    if config.mode is Mode.OBSERVE:
+        raise GuardianError("the mode is observe, so guardian stops nothing: set `mode: enforce`, or use docker")
+    if config.engine.url == "simulated":
+        raise GuardianError("engine.url: the simulated engine lives in its daemon alone, and no daemon answers")
+    clock, url = SystemClock(), resolve(config.engine.url, os.environ)
+    signaller = None if url.startswith("tcp://") else Signaller(clock)
+    return Rescue(config, by, open_engine(config, clock, NullTelemetry()), url, signaller)
+
+
 class Rescue:
-    """Holds the state directory, and the engine where it answers, until `close`.
+    """Holds the state directory, and the engine where it answers, until `close`. GuardianError where another guardian has them."""
 
-    Raises GuardianError in observe mode, and where another guardian has them.
-    """
-
-    def __init__(self, config: Config, by: str) -> None:
-        if config.mode is Mode.OBSERVE:
-            raise GuardianError("the mode is observe, so guardian stops nothing: set `mode: enforce`, or use docker")
-        if config.engine.url == "simulated":
-            raise GuardianError("engine.url: the simulated engine lives in its daemon alone, and no daemon answers")
+    def __init__(self, config: Config, by: str, engine: Engine, url: str, signals: Signals | None) -> None:
+        """`by` is who ordered it, `url` where the engine was reached."""
         self._config, self._by, self._clock = config, by, SystemClock()
-        self._url = resolve(config.engine.url, os.environ)
+        self._engine, self._url = engine, url
         state_dir = Path(config.state_dir)
         self._lock = StateLock(state_dir, self._clock.wall())
         self._engine_lock: EngineLock | None = None
         self._store = Store(state_dir / LEDGER_NAME, self._clock, NullTelemetry())
         self._ledger = Ledger(self._store, self._clock)
-        self._engine = open_engine(config, self._clock, NullTelemetry())
-        signaller = None if self._url.startswith("tcp://") else Signaller(self._clock)
-        self._actor = ThreadedActor(self._engine, self._clock, NullTelemetry(), self._ledger.mark, signals=signaller)
+        self._actor = ThreadedActor(engine, self._clock, NullTelemetry(), self._ledger.mark, signals=signals)
         self._run_id, self._numbers = secrets.token_hex(4), count(1)
         self._platform = services.EMPTY
         self._plan = emergency.Plan((), (), ())
@@ -178,7 +182,7 @@ class Rescue:
             elif service is not None and service.up:
                 yield Step("start", True, "runs", str(key))
             elif key in before:
-                yield Step("start", False, "it ran before, and its containers are gone", str(key))
+                yield Step("start", False, "it ran before, and does not run now: start it yourself", str(key))
             else:
                 yield Step("start", True, "does not run, and guardian had not stopped it: left as it is", str(key))
 

@@ -120,9 +120,9 @@ def _begin(client: Client, config: Path | None, names: Sequence[str], keep_phase
     except UnreachableError:
         pass
     from guardian.config.load import load
-    from guardian.rescue import Rescue
+    from guardian.rescue import open_rescue
 
-    alone = Alone(Rescue(load(config or DEFAULT_CONFIG, os.environ), getpass.getuser()), names, keep_phase)
+    alone = Alone(open_rescue(load(config or DEFAULT_CONFIG, os.environ), getpass.getuser()), names, keep_phase)
     try:
         return alone, alone.plan()
     except BaseException:
