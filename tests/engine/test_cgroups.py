@@ -117,9 +117,9 @@ def _runs_sleep(world: RealWorld, container_id: str) -> bool:
 
 
 def test_three_hundred_starts_and_stops_leave_no_descriptor(real: RealWorld, reader: CgroupReader) -> None:
-    """After 300 containers were started, read and stopped, and the engine was left, as many descriptors are open as before."""
+    """After 300 containers were started, read and stopped, and the engine was left, no more descriptors are open than before."""
     ids = [real.service(f"comes-and-goes-{number}", run=False) for number in range(30)]
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(os.listdir("/proc/self/fd"))  # tests before may leave some that are closed meanwhile
     engine = real.open(timeout_s=30.0)
     with ThreadPoolExecutor(8) as at_once:
 
@@ -134,4 +134,4 @@ def test_three_hundred_starts_and_stops_leave_no_descriptor(real: RealWorld, rea
             each(engine.kill)
             eventually(lambda: reader.read() and not reader.covered, "the cgroups are removed")
     engine.close()
-    eventually(lambda: len(os.listdir("/proc/self/fd")) == before, "every descriptor is given back")
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before, "every descriptor is given back")
