@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.figures import GUARDIAN, KINDS, SUBJECTS
@@ -51,18 +52,19 @@ HOW = """\
 """
 
 
-def page(runs: Mapping[str, Run], minutes: int) -> str:
-    """The whole page for what was measured."""
+def page(runs: Mapping[str, Run], notes: str = "") -> str:
+    """The whole page for what was measured. `notes`: what a person has to say of it, as Markdown."""
     measured = Measured(figure for run in runs.values() for figure in run.figures)
     newest = max(runs.values(), key=lambda run: run.at)
     missing = {name: why for run in runs.values() for name, why in run.missing.items()}
     parts = [
-        INTRODUCTION.format(minutes=minutes),
+        INTRODUCTION.format(minutes=math.ceil(sum(run.took_s for run in runs.values()) / 60)),
         "\n".join(f"- {name}: {value}" for name, value in _where(runs).items()) + "\n",
         "## Targets\n\n" + _verdicts(judge_targets(measured)),
         "## Beside others\n\n" + _verdicts(judge_ratios(measured)),
         "## Growth\n\nNo cost may grow faster than the number of containers (measured costs scatter:"
         f" {LINEAR_SLACK:g} times that still counts).\n\n" + _verdicts(judge_growth(measured)),
+        *([notes] if notes else []),
         "## Figures\n\nMedians; in brackets how many times Guardian's.\n\n" + _figures(measured),
         HOW.format(cores=newest.machine.get("cores", "a few")),
     ]

@@ -22,6 +22,7 @@ class Run:
     command: str
     commit: str
     machine: Mapping[str, str]
+    took_s: float  # with making the containers for it
     figures: tuple[Figure, ...]
     missing: Mapping[str, str] = field(default_factory=dict)  # peers that could not be had, and why
 

@@ -16,6 +16,7 @@ from support.sized_host import ROUND_S, SizedHost
 from bench.figures import GUARDIAN, Figure
 from bench.procs import memory
 from bench.stats import summarise
+from guardian import resident
 from guardian.clock import SystemClock
 from guardian.sense.host import HostSensor
 
@@ -99,8 +100,10 @@ def main() -> None:
     import guardian.daemon  # noqa: F401 - with everything that it imports
 
     size = int(sys.argv[1])
+    resident.limit_arenas()  # as the daemon does, before and after it is made
     host = SizedHost(size)
     host.settle()
+    resident.settle()
     held = [_tick_on(host, HOUR_TICKS)]
     if size <= LARGEST_FOR_GROWTH:
         held.append(_tick_on(host, MORE_TICKS))

@@ -33,7 +33,7 @@ def figure(kind: str, value: float, size: int = 32, subject: str = GUARDIAN) -> 
 
 
 def run(part: str, *figures: Figure, size: int = 32, at: str = "2026-01-01 00:00 UTC", commit: str = "abc") -> Run:
-    return Run(part, size, at, "make bench", commit, {"cores": "2"}, figures)
+    return Run(part, size, at, "make bench", commit, {"cores": "2"}, 90.0, figures)
 
 
 def verdict_on(kind: str, value: float, size: int = 32) -> Verdict:
@@ -190,7 +190,7 @@ def test_a_later_run_replaces_the_same_part_alone() -> None:
 
 def test_the_page_says_what_is_met_and_what_is_not() -> None:
     """The page has a line for each target, with what was measured and whether that meets it."""
-    text = page(merged({}, [run("calm", figure("sampling", 0.5), figure("ready", 2000.0))]), 25)
+    text = page(merged({}, [run("calm", figure("sampling", 0.5), figure("ready", 2000.0))]))
     assert "| one sampling of all containers, 32 | ≤ 0.6 ms | 0.5 ms | met |" in text
     assert "| start to READY, 32 | ≤ 1500 ms | 2,000 ms | **not met** |" in text
     assert "| start to READY, 300 | ≤ 4000 ms | not measured | not measured |" in text
@@ -198,15 +198,27 @@ def test_the_page_says_what_is_met_and_what_is_not() -> None:
 
 def test_the_page_shows_peers_as_ratios() -> None:
     """A peer's figure stands below guardian's with how many times that it is."""
-    text = page(merged({}, [run("calm", figure("cpu", 2.0), figure("cpu", 50.0, subject=GLANCES))]), 25)
+    text = page(merged({}, [run("calm", figure("cpu", 2.0), figure("cpu", 50.0, subject=GLANCES))]))
     assert "| guardian | 2 |\n| Glances | 50 (25 ×) |" in text
+
+
+def test_the_page_has_what_a_person_says_of_it() -> None:
+    """Notes written by hand stand before the figures."""
+    text = page(merged({}, [run("calm", figure("cpu", 2.0))]), "## Notes\n\nMost of it is reading.\n")
+    assert text.index("## Growth") < text.index("Most of it is reading.") < text.index("## Figures")
 
 
 def test_the_page_names_every_machine_and_commit() -> None:
     """Where parts were measured on different commits or days, the page says so."""
     runs = [run("calm", figure("cpu", 2.0)), run("ticks", figure("tick", 0.1), at="2026-01-02 00:00 UTC", commit="def")]
-    text = page(merged({}, runs), 25)
+    text = page(merged({}, runs))
     assert "- measured: 2026-01-01 00:00 UTC to 2026-01-02 00:00 UTC\n- commit: abc, def\n" in text
+
+
+def test_the_page_says_how_long_it_takes() -> None:
+    """The page says how many minutes all parts took together."""
+    runs = [run("calm", figure("cpu", 2.0)), run("ticks", figure("tick", 0.1)), run("growth", figure("rss_growth", 0.1))]
+    assert "takes about 5 minutes" in page(merged({}, runs))
 
 
 def test_a_table_is_markdown() -> None:
