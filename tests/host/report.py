@@ -1,0 +1,44 @@
+"""The report of a run of `make test-host`: its figures as the tables that docs/reliability.md shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+Figures = Mapping[str, Any]
+
+
+def overload_table(rows: Iterable[Figures]) -> str:
+    """One row for each scenario and what guarded the host."""
+    lines = [
+        "| overload | guarded by | kernel OOM kills | containers that ended | core probes unanswered | p99 idle | p99 | highest use |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (
+            row["scenario"],
+            row["guarded_by"],
+            _list(row["kernel_oom_kills"]),
+            _list(row["ended"]),
+            f"{row['unanswered']} of {row['probes']}",
+            _milliseconds(row["p99_idle_s"]),
+            _milliseconds(row["p99_s"]),
+            f"{row['memory_highest_ratio']:.0%}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def read(folder: Path) -> list[Figures]:
+    """The rows that were recorded in `folder`, by scenario."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("overload-*.json"))]
+
+
+def _list(items: list[str]) -> str:
+    return ", ".join(items) or "none"
+
+
+def _milliseconds(seconds: float) -> str:
+    return "none in time" if seconds == float("inf") else f"{seconds * 1000:.0f} ms"

@@ -1,0 +1,132 @@
+"""The overload, on a host of 4 GiB with Docker, systemd and cgroup v2, while guardian enforces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from host.guarded import GUARDIAN, Host
+from host.scenarios import CORE, ENDLESS, HOGS, MIB, OVERLOAD, PHASES, Run, Scenario, run
+
+RECOVER, SOFT = 0.70, 0.80  # of the reference configuration
+USEFUL_BYTES = 16 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A run that guardian saw, and what it says of it itself."""
+
+    run: Run
+    history: list[dict[str, Any]]
+    status: dict[str, Any]
+    footprint_bytes: dict[str, int]  # before
+    log: list[str]
+
+    @property
+    def sheds(self) -> list[str]:
+        """What it shed and holds shed, in the order in which it decided to."""
+        decided = [row["service"].partition("/")[2] for row in self.history if row["action"] == "shed"]
+        held = {entry["service"].partition("/")[2] for entry in self.status["shed"]}
+        return [service for service in dict.fromkeys(decided) if service in held]
+
+
+def _guarded(host: Host, scenario: Scenario, record: Callable[[str, object], None]) -> Guarded:
+    # The emulated CPU is slow enough to be short by itself: this is about memory.
+    host.configure(mode="enforce", thresholds={"cpu": "off"})
+    host.await_(lambda: _enforces(host), "guardian enforces and knows every footprint", 60)
+    before = {one["service"].partition("/")[2]: one["footprint_bytes"] for one in host.status()["services"]}
+    measured = run(host, scenario)
+    log = host.must("journalctl", "--unit", "guardian", "--output", "cat", "--no-pager", "--lines", "1000").splitlines()
+    guarded = Guarded(measured, host.history(), host.status(), before, log)
+    name = scenario.name.replace(" ", "-")
+    record(f"overload-{name}-guardian", {"guarded_by": "guardian", **measured.figures(), "shed": guarded.sheds})
+    record(f"seen-{name}-guardian", {"history": guarded.history, "memory": measured.memory, "log": log})
+    return guarded
+
+
+def _enforces(host: Host) -> bool:
+    status = host.status()
+    return status["mode"] == "enforce" and all(one["footprint_bytes"] for one in status["services"])
+
+
+@pytest.fixture(scope="module", params=[OVERLOAD, *HOGS], ids=lambda scenario: scenario.name)
+def guarded(request: pytest.FixtureRequest, resume: Callable[[str], Host], record: Callable[[str, object], None]) -> Guarded:
+    return _guarded(resume(GUARDIAN), request.param, record)
+
+
+@pytest.fixture(scope="module")
+def endless(resume: Callable[[str], Host], record: Callable[[str, object], None]) -> Guarded:
+    return _guarded(resume(GUARDIAN), ENDLESS, record)
+
+
+def test_the_kernel_kills_nothing(guarded: Guarded) -> None:
+    """The kernel's OOM killer ends no process."""
+    assert guarded.run.kernel == []
+    assert [event for event in guarded.run.events if event[2] == "oom"] == []
+
+
+def test_no_core_container_ends(guarded: Guarded) -> None:
+    """No container of phase 1 ends."""
+    assert [death for death in guarded.run.deaths if death[1] in CORE] == []
+
+
+def test_the_core_answers_every_probe(guarded: Guarded) -> None:
+    """Every core service answers each of two probes a second, 99 of 100 within 200 ms."""
+    assert guarded.run.unanswered == []
+    assert guarded.run.latency_s(0.99) < 0.2
+
+
+def test_what_ends_is_what_guardian_shed(guarded: Guarded) -> None:
+    """Every container that ends was shed by guardian, and it says so: none ends otherwise, and none twice."""
+    assert sorted(service for _, service in guarded.run.deaths) == sorted(guarded.sheds)
+
+
+def test_it_sheds_by_phase(guarded: Guarded) -> None:
+    """Nothing useful of a higher phase is left running where one of a lower phase was shed."""
+    lowest = min(PHASES[service] for service in guarded.sheds)
+    useful = {service for service, held in guarded.footprint_bytes.items() if PHASES[service] > lowest and held >= USEFUL_BYTES}
+    assert useful <= set(guarded.sheds)
+
+
+def test_only_what_was_needed_is_shed(guarded: Guarded) -> None:
+    """Without the last one that was shed in the lowest phase, the host would be above its recover mark now."""
+    last = next(
+        service for service in reversed(guarded.sheds) if PHASES[service] == min(map(PHASES.__getitem__, guarded.sheds))
+    )
+    host = guarded.status["host"]
+    used = 1 - host["memory_available_bytes"] / host["memory_total_bytes"]
+    freed = next(
+        row["measured_relief_bytes"] or row["expected_relief_bytes"]
+        for row in guarded.history
+        if row["action"] == "shed" and row["service"].endswith(f"/{last}")
+    )
+    assert used + freed / host["memory_total_bytes"] >= RECOVER - 0.01
+
+
+def test_the_host_ends_below_its_soft_mark(guarded: Guarded) -> None:
+    """At the end, with all that grew still held or shed, memory is below the soft mark, and nothing is exhausted."""
+    host = guarded.status["host"]
+    assert 1 - host["memory_available_bytes"] / host["memory_total_bytes"] < SOFT
+    assert not guarded.status["exhausted"]
+
+
+# --- one that never ends --------------------------------------------------------------------------------------------
+
+
+def test_everything_below_the_core_is_shed_in_order(endless: Guarded) -> None:
+    """A core service that grows for ever costs all that is useful of the phases above it, highest first, and nothing else is stopped."""
+    useful = {service for service, held in endless.footprint_bytes.items() if PHASES[service] > 1 and held >= USEFUL_BYTES}
+    assert useful <= set(endless.sheds)
+    assert not set(endless.sheds) & set(CORE)
+
+
+def test_it_says_that_it_is_exhausted(endless: Guarded) -> None:
+    """When nothing is left to shed, it says so as an error."""
+    assert [line for line in endless.log if '"exhausted: ' in line] != []
+
+
+def test_the_kernels_victim_is_recorded(endless: Guarded) -> None:
+    """What the kernel then ends stands in the figures: the one that grew, and no other core service."""
+    assert {service for _, _, service in endless.run.kernel} == {"api"}
