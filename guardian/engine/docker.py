@@ -25,8 +25,10 @@ from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, R
 from guardian.telemetry import Telemetry
 from guardian.workers import Workers
 
-_IN_FLIGHT = 16  # calls at once of one round of inspects or stats
-_IN_FLIGHT_SLOW = 32  # … of stats that take a second each, whoever else asks: those of engines before 23
+# Calls at once of one round of inspects or stats. Measured: 32 containers of Engine 26 take about as long by 8 as by 64 (its own
+# 15 ms of CPU are most of it); 32 of Engine 20.10, which answers once a second, take 4.1 s by 8, 2.0 s by 16 and 1.1 s by 32 and 64.
+_IN_FLIGHT = 16
+_IN_FLIGHT_SLOW = 32
 _AGE_SLACK_S = 2.0  # between the engine's clock at the list and ours after it
 _VERIFY_S = 1.0  # kept back from a deadline to look how a call that did not answer has ended
 _WAIT_FOREVER = -1  # as `t` of a stop: the engine never kills
