@@ -47,8 +47,8 @@ def measure_calm(stage: Stage, peers: Peers) -> list[Figure]:
             figures.extend(memory_figures(name, pid, size))
         if NODE_EXPORTER in others:
             figures.append(scrapes(NODE_EXPORTER, _METRICS, size))
-    own, runs[GUARDIAN] = measure_own(stage.config(**CALM), size, engine)
-    figures.extend(own)
+    own, rates = measure_own(stage.config(**CALM), size, engine)
+    figures.extend((*own, *_cpu(GUARDIAN, size, [one.own for one in rates], [one.engine for one in rates])))
     idle.append(_idle(engine))
     figures.extend(_docker_stats(stage, engine, statistics.median(idle)))
     idle.append(_idle(engine))
@@ -67,8 +67,8 @@ def measure_calm(stage: Stage, peers: Peers) -> list[Figure]:
             figures.append(scrapes(CADVISOR, _METRICS, size, CADVISOR_SCRAPES))
         idle.append(_idle(engine))
     base = statistics.median(idle)
-    for name, rates in runs.items():
-        figures.extend(_cpu(name, size, [one.own for one in rates], [max(0.0, one.engine - base) for one in rates]))
+    for name, measured in runs.items():
+        figures.extend(_cpu(name, size, [one.own for one in measured], [max(0.0, one.engine - base) for one in measured]))
     return figures
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import tempfile
 import time
@@ -17,7 +19,9 @@ from bench.procs import Rates, measure, memory
 from bench.stats import summarise
 
 WINDOWS = 3
+PAIRS = 6  # of a window with guardian and one without
 WINDOW_S = 10.0
+PAUSE_S = 1.0  # after it was frozen, it makes up for one tick
 WARM_UP_S = 12.0  # the CPU mean of 10 s is known, and every container was compared once
 STARTS = 5
 SCRAPES = 20
@@ -26,7 +30,11 @@ CALM: Mapping[str, Any] = {"thresholds": {"cpu": "off", "disk": "off"}}
 
 
 def measure_own(config: str, size: int, engine: Sequence[int]) -> tuple[list[Figure], list[Rates]]:
-    """All but what its CPU comes to with the engine's: for that, the rates of both over each window."""
+    """All but what its CPU comes to with the engine's: for that, its own and what the engine has used more because of it.
+
+    An engine with nothing to do uses now more and now less, which is more than guardian asks of it. So windows with guardian
+    are paired with windows in which it is frozen, and the difference of each pair may be negative.
+    """
     with tempfile.TemporaryDirectory() as folder:
         starts = [_start(config, Path(folder)) for _ in range(STARTS)]
         guardian = GuardianProcess(Path(folder) / "guardian", config)
@@ -34,7 +42,7 @@ def measure_own(config: str, size: int, engine: Sequence[int]) -> tuple[list[Fig
             guardian.start(timeout_s=60)
             time.sleep(WARM_UP_S)
             before = guardian.metrics()
-            rates = [measure([guardian.pid], engine, WINDOW_S) for _ in range(WINDOWS)]
+            rates = [_pair(guardian.pid, engine) for _ in range(PAIRS)]
             after = guardian.metrics()
             status = guardian.status()
             assert status["level"] == "ok", f"the level was {status['level']}: {status['signals']}"
@@ -49,6 +57,17 @@ def measure_own(config: str, size: int, engine: Sequence[int]) -> tuple[list[Fig
         finally:
             guardian.stop()
     return figures, rates
+
+
+def _pair(pid: int, engine: Sequence[int]) -> Rates:
+    with_it = measure([pid], engine, WINDOW_S)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        without = measure([], engine, WINDOW_S)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(PAUSE_S)
+    return Rates(with_it.own, with_it.engine - without.engine)
 
 
 def _start(config: str, folder: Path) -> float:
