@@ -34,6 +34,7 @@ VICTIM_BYTES = 180 * MIB
 REFERENCE_BYTES = 600 * MIB
 AT_REST, RECOVER, HARD = 0.68, 0.70, 0.90  # of the capacity, which is set to what the platform needs for that
 PAST_HARD = 0.10
+EARLYOOM_TIMES = 4  # the hog goes on past the mark, as memory that others give back meanwhile moves the host
 EARLYOOM_RUNS = 20
 EARLYOOM_WAY_BYTES = 450 * MIB
 FAN_OUT = 14
@@ -229,7 +230,7 @@ def _earlyoom_once(program: Path) -> float:
     reader = threading.Thread(target=_note_first, args=(earlyoom, said_s), daemon=True)
     reader.start()
     with tempfile.TemporaryDirectory() as folder:
-        grow = f"at=300ms,to={EARLYOOM_WAY_BYTES * 2},rate={RATE}B/s"
+        grow = f"at=300ms,to={EARLYOOM_WAY_BYTES * EARLYOOM_TIMES},rate={RATE}B/s"
         environ = {"STANDIN_MEMORY": "1MiB", "STANDIN_GROW": grow, "STANDIN_SOCKET": f"{folder}/s"}
         hog = subprocess.Popen([standin_program()], env=environ, stdout=subprocess.DEVNULL)
         try:
