@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from support.waiting import eventually
 
 from bench.figures import CADVISOR, DOCKER_STATS, EARLYOOM, GLANCES, GUARDIAN, NODE_EXPORTER, Figure
-from bench.own import CALM, WINDOWS, measure_own, memory_figures, scrapes
+from bench.own import CALM, measure_own, memory_figures, scrapes
 from bench.peers import Peers
 from bench.procs import Rates, cpu_each, measure, spent_s
 from bench.sampling import listed, measure_sampling
@@ -22,6 +22,7 @@ from bench.stats import summarise
 
 PERIOD_S = 5.0  # sampling.containers of config/guardian.yaml
 PEER_WINDOW_S = 5.0
+PEER_WINDOWS = 3
 PEER_WARM_UP_S = 8.0
 DOCKER_STATS_RUNS = 4
 CADVISOR_SCRAPES = 5
@@ -37,7 +38,7 @@ def measure_calm(stage: Stage, peers: Peers) -> list[Figure]:
     figures = measure_sampling(listed(stage.engine.url), size)
     with _hosts_only(peers) as others:
         time.sleep(2.0)
-        for _ in range(WINDOWS):  # at the same time: they never touch the engine, whose idle CPU is seen meanwhile
+        for _ in range(PEER_WINDOWS):  # at the same time: they never touch the engine, whose idle CPU is seen meanwhile
             before = cpu_each(others.values())
             idle.append(_idle(engine))
             for name, pid in others.items():
@@ -47,7 +48,7 @@ def measure_calm(stage: Stage, peers: Peers) -> list[Figure]:
             figures.extend(memory_figures(name, pid, size))
         if NODE_EXPORTER in others:
             figures.append(scrapes(NODE_EXPORTER, _METRICS, size))
-    own, rates = measure_own(stage.config(**CALM), size, engine)
+    own, rates = measure_own(stage.config(**CALM), size, stage.engine.url, engine)
     figures.extend((*own, *_cpu(GUARDIAN, size, [one.own for one in rates], [one.engine for one in rates])))
     idle.append(_idle(engine))
     figures.extend(_docker_stats(stage, engine, statistics.median(idle)))
@@ -55,14 +56,14 @@ def measure_calm(stage: Stage, peers: Peers) -> list[Figure]:
     if GLANCES in peers.programs:
         with _running(_glances(peers), stage.docker_environ) as pid:
             time.sleep(PEER_WARM_UP_S)
-            runs[GLANCES] = [measure([pid], engine, PEER_WINDOW_S) for _ in range(WINDOWS)]
+            runs[GLANCES] = [measure([pid], engine, PEER_WINDOW_S) for _ in range(PEER_WINDOWS)]
             figures.extend(memory_figures(GLANCES, pid, size))
         idle.append(_idle(engine))
     if CADVISOR in peers.programs:
         with _running(_cadvisor(peers, stage), stage.docker_environ) as pid:
             eventually(lambda: _seen_by_cadvisor() >= size, "cAdvisor sees every container", 60, every_s=1.0)
             time.sleep(PEER_WARM_UP_S)
-            runs[CADVISOR] = [measure([pid], engine, PEER_WINDOW_S) for _ in range(WINDOWS)]
+            runs[CADVISOR] = [measure([pid], engine, PEER_WINDOW_S) for _ in range(PEER_WINDOWS)]
             figures.extend(memory_figures(CADVISOR, pid, size))
             figures.append(scrapes(CADVISOR, _METRICS, size, CADVISOR_SCRAPES))
         idle.append(_idle(engine))

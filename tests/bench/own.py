@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import tempfile
 import time
@@ -14,14 +12,13 @@ from typing import Any
 
 from support.daemon import GuardianProcess
 
+from bench.calls import calls_made, costs_ms, share
 from bench.figures import GUARDIAN, Figure
 from bench.procs import Rates, measure, memory
 from bench.stats import summarise
 
-WINDOWS = 3
-PAIRS = 6  # of a window with guardian and one without
+WINDOWS = 6
 WINDOW_S = 10.0
-PAUSE_S = 1.0  # after it was frozen, it makes up for one tick
 WARM_UP_S = 12.0  # the CPU mean of 10 s is known, and every container was compared once
 STARTS = 5
 SCRAPES = 20
@@ -29,11 +26,10 @@ SCRAPES = 20
 CALM: Mapping[str, Any] = {"thresholds": {"cpu": "off", "disk": "off"}}
 
 
-def measure_own(config: str, size: int, engine: Sequence[int]) -> tuple[list[Figure], list[Rates]]:
-    """All but what its CPU comes to with the engine's: for that, its own and what the engine has used more because of it.
+def measure_own(config: str, size: int, url: str = "", engine: Sequence[int] = ()) -> tuple[list[Figure], list[Rates]]:
+    """All but what its CPU comes to with the engine's: for that, its own in each window, and what its calls cost the engine.
 
-    An engine with nothing to do uses now more and now less, which is more than guardian asks of it. So windows with guardian
-    are paired with windows in which it is frozen, and the difference of each pair may be negative.
+    `engine` are the processes of the engine at `url`; without, that is no part of it.
     """
     with tempfile.TemporaryDirectory() as folder:
         starts = [_start(config, Path(folder)) for _ in range(STARTS)]
@@ -42,8 +38,12 @@ def measure_own(config: str, size: int, engine: Sequence[int]) -> tuple[list[Fig
             guardian.start(timeout_s=60)
             time.sleep(WARM_UP_S)
             before = guardian.metrics()
-            rates = [_pair(guardian.pid, engine) for _ in range(PAIRS)]
-            after = guardian.metrics()
+            began_s = time.monotonic()
+            own = [measure([guardian.pid], (), WINDOW_S).own for _ in range(WINDOWS)]
+            after, took_s = guardian.metrics(), time.monotonic() - began_s
+            made = calls_made(before, after)
+            because = share(made, costs_ms(url, engine, made), took_s) if engine else 0.0
+            rates = [Rates(one, because) for one in own]
             status = guardian.status()
             assert status["level"] == "ok", f"the level was {status['level']}: {status['signals']}"
             assert sum(one["footprint_bytes"] is not None for one in status["services"]) == size, "not all use is known"
@@ -57,17 +57,6 @@ def measure_own(config: str, size: int, engine: Sequence[int]) -> tuple[list[Fig
         finally:
             guardian.stop()
     return figures, rates
-
-
-def _pair(pid: int, engine: Sequence[int]) -> Rates:
-    with_it = measure([pid], engine, WINDOW_S)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        without = measure([], engine, WINDOW_S)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    time.sleep(PAUSE_S)
-    return Rates(with_it.own, with_it.engine - without.engine)
 
 
 def _start(config: str, folder: Path) -> float:

@@ -35,9 +35,9 @@ HOW = """\
 - The containers are stand-ins (`config/standin`): the 32 services of the reference platform, then small ones. All of them work a little ten times
   a second, so that something moves in every container between two readings. Nothing is restarted, and no health check runs, during a measurement.
 - CPU is the kernel's own count for the whole process, threads that ended included, in nanoseconds; of the engine it is dockerd, containerd and every
-  shim. For Guardian, six windows of 10 s are paired with six in which it is frozen, and the engine's share is the difference of each pair: it is smaller
-  than how an engine at rest varies by itself, so single ones may be negative. For the others, the engine's CPU without anybody asking is measured before,
-  between and after, and its median is subtracted.
+  shim. Guardian asks so little of the engine that this is far below what an engine at rest varies by. So it is counted: how many calls of each kind
+  Guardian's own metrics show for the window, times what one such call costs the engine, made up to 1,000 times over. For the others, the engine's CPU
+  without anybody asking is measured before, between and after, and its median is subtracted.
 - A figure is the median of several runs after a warm-up; benchmarks.json has the least, the greatest and the 99th percentile. With 50 runs the 99th
   percentile is the slowest one.
 - Peers read as rarely as Guardian or more rarely, and only what it reads: `docker stats --no-stream` and Glances each 5 s, Glances with its plugins for CPU,

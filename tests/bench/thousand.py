@@ -37,7 +37,7 @@ def measure_thousand() -> list[Figure]:
         recorded = record(stage.engine.socket)
         with _cgroups(hierarchy, list(names.values())), ToldEngine(recorded, names, hierarchy, _PARENT) as engine:
             figures = measure_sampling(listed(engine.url), SIZE, ROUNDS, PAUSE_MS)
-            own, rates = measure_own(settings(engine.url, tuple(names), CALM), SIZE, ())
+            own, rates = measure_own(settings(engine.url, tuple(names), CALM), SIZE)
     return [*figures, *own, Figure("cpu", GUARDIAN, SIZE, summarise([one.own for one in rates]))]
 
 

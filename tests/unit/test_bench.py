@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 import yaml
+from bench.calls import calls_made, share
 from bench.figures import CADVISOR, DOCKER_STATS, GLANCES, GUARDIAN, KINDS, Figure
 from bench.reaction import FAN_OUT, independent_services
 from bench.report import page, table
@@ -253,3 +254,15 @@ def test_services_that_stop_together_need_not_wait_for_one_another() -> None:
     depends = {service.name: set(service.depends_on) for service in reference_services()}
     assert len(set(chosen)) == FAN_OUT
     assert not any(depends[name] & set(chosen) for name in chosen)
+
+
+def test_an_engines_share_is_calls_times_cost() -> None:
+    """What guardian costs an engine is each call made since the first reading, times what it costs; an open stream is no call."""
+    name = "guardian_engine_request_duration_seconds_count"
+
+    def samples(**counts: float) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        return {(name, frozenset({("operation", operation)})): count for operation, count in counts.items()}
+
+    made = calls_made(samples(ping=3, list=1, events=1), samples(ping=15, list=1, events=2, inspect=4))
+    assert made == {"ping": 12, "inspect": 4}
+    assert share(made, {"ping": 0.5, "inspect": 3.0}, 60.0) == pytest.approx(0.3)
