@@ -83,6 +83,10 @@ class EngineProtocolError(EngineError):
     reason = "protocol"
 
 
+class ComposeError(GuardianError):
+    """Compose is not here, or did not do what it was asked."""
+
+
 class SignalError(GuardianError):
     """Processes cannot be ended without the engine: they are not found, not seen, or may not be signalled."""
 

@@ -10,8 +10,10 @@ need() { # need PACKAGE COMMAND…: true if it works
 }
 links_static() { echo 'int main(void) { return 0; }' | gcc -static -x c -o /dev/null -; }
 static_busybox() { busybox true && ! head -c 4096 "$(command -v busybox)" | grep -q /ld-; }
+composes() { docker compose version || docker-compose version; }
 
 need docker.io command -v dockerd
+need docker-compose composes
 need busybox-static static_busybox
 need "gcc libc6-dev" links_static
 need iproute2 command -v ip

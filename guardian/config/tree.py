@@ -18,6 +18,19 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 100_000  # once every alias is expanded
 
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is read of a text at most, and which tags beside YAML's own have a meaning to whoever reads the tree."""
+
+    what: str = "a configuration of guardian"
+    size_bytes: int = MAX_BYTES
+    values: int = MAX_VALUES
+    tags: frozenset[str] = frozenset()
+
+
+CONFIGURATION = Bounds()
+
 # A C loader that nests deeper takes time that grows with the square of the depth; so depth is looked at before composing.
 LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -27,12 +40,16 @@ _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value comes from. `name` is the variable or flag that set it, and then there is no line."""
+    """Where a value comes from. `name` is the variable or flag that set it, and then there is no line.
+
+    `tag` is a tag of `Bounds.tags` that stands before the value.
+    """
 
     file: str
     line: int | None = None
     column: int | None = None
     name: str = ""
+    tag: str = ""
 
     def problem(self, path: str, message: str) -> Problem:
         """On one line, whatever the file calls its keys."""
@@ -72,10 +89,10 @@ class Items:
 Tree: TypeAlias = Scalar | Section | Items
 
 
-def parse(text: str | bytes, file: str) -> tuple[Tree | None, list[Problem]]:
+def parse(text: str | bytes, file: str, bounds: Bounds = CONFIGURATION) -> tuple[Tree | None, list[Problem]]:
     """The tree and every mistake of form. The tree is None where nothing can be made of the text, or it is empty."""
-    if len(text) > MAX_BYTES:
-        return None, [Problem(file, None, None, "", f"larger than {MAX_BYTES >> 20} MiB: not a configuration of guardian")]
+    if len(text) > bounds.size_bytes:
+        return None, [Problem(file, None, None, "", f"larger than {bounds.size_bytes >> 20} MiB: not {bounds.what}")]
     try:
         raw = text.encode() if isinstance(text, str) else text
         content = raw.decode("utf-8-sig")
@@ -99,7 +116,7 @@ def parse(text: str | bytes, file: str) -> tuple[Tree | None, list[Problem]]:
         return None, [_unreadable(error, content, file)]
     if node is None:
         return None, []
-    builder = _Builder(file)
+    builder = _Builder(file, bounds)
     try:
         return builder.build(node, ""), builder.problems
     except _TooMuch as error:
@@ -160,6 +177,7 @@ class _Builder:
     """Turns composed nodes into a tree. A node that aliases share is built once; its expanded size counts each time."""
 
     file: str
+    bounds: Bounds = CONFIGURATION
     problems: list[Problem] = field(default_factory=list)
     built: dict[yaml.Node, tuple[Tree, int, int]] = field(default_factory=dict)  # tree, depth, values
     open: set[yaml.Node] = field(default_factory=set)
@@ -183,14 +201,14 @@ class _Builder:
         kind = "map" if isinstance(node, yaml.MappingNode) else "seq" if isinstance(node, yaml.SequenceNode) else ""
         known = {f"{_TAG}{kind}"} if kind else {_TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp")}
         known |= set() if kind else {f"{_TAG}value", f"{_TAG}merge"}
-        if node.tag not in known:
+        if node.tag not in known | self.bounds.tags:
             self.problems.append(
                 place.problem(path, f"the tag {node.tag.replace(_TAG, '!!')} has no meaning here; leave it out")
             )
         if built[1] > MAX_DEPTH:
             raise _TooMuch(place.problem(path, f"nested deeper than {MAX_DEPTH} levels, once its aliases are expanded"))
-        if built[2] > MAX_VALUES:
-            raise _TooMuch(place.problem(path, f"more than {MAX_VALUES:,} values, once its aliases are expanded"))
+        if built[2] > self.bounds.values:
+            raise _TooMuch(place.problem(path, f"more than {self.bounds.values:,} values, once its aliases are expanded"))
         self.open.discard(node)
         self.built[node] = built
         return built
@@ -233,7 +251,8 @@ class _Builder:
         return merged
 
     def _place(self, node: yaml.Node) -> Place:
-        return Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+        tag = node.tag if node.tag in self.bounds.tags else ""
+        return Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1, tag=tag)
 
 
 def _scalar(tag: str, text: str) -> bool | int | float | str | None:

@@ -1,0 +1,1 @@
+"""Everything that reads Compose files or calls Compose. `guardian.compose.project.read_project` is the way in."""

@@ -1,0 +1,99 @@
+"""Calls to Compose: `docker compose` where the plugin is there, else `docker-compose`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardian.errors import ComposeError
+
+ASK_WITHIN_S = 10.0
+CONFIG_WITHIN_S = 60.0
+CREATE_WITHIN_S = 900.0  # an image may have to be pulled first
+_LAST_WORDS = 12  # lines of what Compose said that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Compose:
+    """One Compose that is installed. `words` are how it is called."""
+
+    words: tuple[str, ...]
+    environ: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.words)
+
+    def run(self, arguments: Sequence[str], within_s: float, directory: Path | None = None) -> str:
+        """What it wrote. ComposeError, with its last words, where it failed or took longer."""
+        said = " ".join([self.name, *arguments])
+        try:
+            done = subprocess.run(  # noqa: S603 - no shell; the words are ours, names and paths the caller's
+                [*self.words, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=within_s,
+                check=False,
+                cwd=directory,
+                env=dict(self.environ),
+            )
+        except subprocess.TimeoutExpired:
+            raise ComposeError(f"{said}: not done within {within_s:g} s") from None
+        except (OSError, ValueError) as error:
+            raise ComposeError(f"{said}: {getattr(error, 'strerror', None) or error}") from None
+        if done.returncode:
+            words = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-_LAST_WORDS:]
+            raise ComposeError("\n".join([f"{said}: it ended with {done.returncode}", *words]))
+        return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class ComposeCalls:
+    """Calls for one project. Services of every profile may be named; what they depend on is left alone."""
+
+    compose: Compose
+    files: tuple[Path, ...]
+    directory: Path
+    project: str
+
+    def config(self, profiles: Sequence[str] = ()) -> str:
+        """The whole project as one YAML text, with `profiles` active."""
+        active = [word for profile in profiles for word in ("--profile", profile)]
+        return self.compose.run([*self._which(), *active, "config"], CONFIG_WITHIN_S)
+
+    def create(self, services: Sequence[str], within_s: float = CREATE_WITHIN_S) -> None:
+        """Create the containers of `services` that do not exist, with their networks and volumes, and start none."""
+        self._up(["--no-start"], services, within_s)
+
+    def up(self, services: Sequence[str], within_s: float = CREATE_WITHIN_S) -> None:
+        """Create the containers of `services` that do not exist, and start them all; what exists is not made anew."""
+        self._up(["--detach"], services, within_s)
+
+    def _up(self, how: Sequence[str], services: Sequence[str], within_s: float) -> None:
+        if not services:  # Compose would take that for all of them
+            return
+        self.compose.run([*self._which(), "up", *how, "--no-deps", "--no-recreate", *services], within_s)
+
+    def _which(self) -> list[str]:
+        files = [word for file in self.files for word in ("--file", str(file))]
+        return [*files, "--project-directory", str(self.directory), "--project-name", self.project]
+
+
+def find_compose(environ: Mapping[str, str], engine_url: str | None = None) -> tuple[Compose, ...]:
+    """Every Compose that is installed, the plugin first. `engine_url` (unix:///… or tcp://…) goes before the environment's."""
+    if engine_url is not None:
+        environ = {**environ, "DOCKER_HOST": engine_url}
+    candidates = (Compose(("docker", "compose"), environ), Compose(("docker-compose",), environ))
+    return tuple(candidate for candidate in candidates if _answers(candidate))
+
+
+def _answers(compose: Compose) -> bool:
+    try:
+        compose.run(["version", "--short"], ASK_WITHIN_S)
+    except ComposeError:
+        return False
+    return True
