@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from guardian import __version__, logs, resident
 from guardian.act import ThreadedActor
@@ -25,6 +26,7 @@ from guardian.expose.control import ControlServer
 from guardian.expose.metrics import Metrics
 from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.expose.web import WebServer
+from guardian.health.overlay import ProbedContainers, start_prober
 from guardian.ledger.book import Ledger
 from guardian.ledger.lock import EngineLock, StateLock
 from guardian.ledger.schema import LEDGER_NAME
@@ -41,6 +43,9 @@ from guardian.sense.feed import Feed
 from guardian.sense.host import HostSensor
 from guardian.sense.triggers import PressureTriggers
 from guardian.systemd import Notifier
+
+if TYPE_CHECKING:
+    from guardian.health.prober import Probe, Prober
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
 CONFIG_POLL_S = 1.1  # more than the second for which an edit must stay the same: the look after the first takes it
@@ -104,6 +109,8 @@ class Daemon:
             want_refresh=lambda: self._scheduler.wake("containers"),
             on_outage=self._take_outage,
         )
+        self._probed = ProbedContainers(self._feed, self._make_prober)
+        self._probed.configure(config)
         self._host = host or HostSensor(self._clock, self._disk_path)
         # Where the engine's containers are not this host's, no process of them is here either.
         signaller = None if simulated or url.startswith("tcp://") else Signaller(self._clock)
@@ -120,7 +127,7 @@ class Daemon:
             config=config,
             mode=config.mode,
             host=self._host,
-            containers=self._feed,
+            containers=self._probed,
             actor=self._actor,
             ledger=self._ledger,
             clock=self._clock,
@@ -232,6 +239,7 @@ class Daemon:
         self._loop.mode = config.mode
         logs.configure(config.log.level, config.log.format)
         self._feed.rescope(scope_of(config, self._ledger.open_entries))
+        self._probed.configure(config)
         self._scheduler.wake("tick")  # which sets the pace anew
 
     def _settle(self) -> None:
@@ -266,6 +274,13 @@ class Daemon:
         if self._clock.monotonic() - self._began_s >= self._least_s:
             self._scheduler.wake("tick")
 
+    def _make_prober(self) -> Prober:
+        return start_prober(self._clock, self._take_probe, lambda: self._scheduler.wake("tick"))
+
+    def _take_probe(self, probe: Probe) -> None:
+        if probe.counts:
+            self._metrics.probed(probe.service, probe.took_s, not probe.problem)
+
     def _disk_path(self) -> str | None:
         info = self._feed.engine
         return None if info is None else info.root_dir
@@ -291,6 +306,7 @@ class Daemon:
         self._triggers.stop()
         orderly = self._scheduler.shutdown(1.0)
         self._watcher.stop()
+        self._probed.close()
         self._actor.close(max(0.0, min(2.0, ends_s - self._clock.monotonic() - 1.0)))
         for outcome in self._actor.outcomes():
             if outcome.action.kind is not ActionKind.RESTORE or outcome.failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from guardian.model import Held, Outcome
+from guardian.model import Held, Outcome, ServiceKey
 
 
 class Telemetry(Protocol):
@@ -47,6 +47,9 @@ class Telemetry(Protocol):
 
     def notified(self, channel: str, result: str) -> None: ...
 
+    def probed(self, service: ServiceKey, seconds: float, ok: bool) -> None:
+        """A probe of guardian's own that counts has ended."""
+
 
 class NullTelemetry:
     """Reports to nobody; for tests and one-off commands."""
@@ -66,3 +69,4 @@ class NullTelemetry:
     def ledger_failed(self) -> None: ...
     def config_reloaded(self, ok: bool, at_wall_s: float) -> None: ...
     def notified(self, channel: str, result: str) -> None: ...
+    def probed(self, service: ServiceKey, seconds: float, ok: bool) -> None: ...

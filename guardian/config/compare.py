@@ -41,11 +41,11 @@ def compare(config: Config, containers: Sequence[Container]) -> tuple[Finding, .
     """Every finding, by kind and then by name. `containers` are all in the scope of `config`, running or not."""
     platform = resolve(config, Inventory(at_s=0.0, containers=tuple(containers)))
     order = list(FindingKind)
-    found = set(_services(platform)) | set(_others(platform))
+    found = set(_services(config, platform)) | set(_others(platform))
     return tuple(sorted(found, key=lambda finding: (order.index(finding.kind), finding.subject, finding.message)))
 
 
-def _services(platform: Platform) -> Iterator[Finding]:
+def _services(config: Config, platform: Platform) -> Iterator[Finding]:
     for key, service in platform.services.items():
         name = str(key)
         if not service.containers:
@@ -58,7 +58,9 @@ def _services(platform: Platform) -> Iterator[Finding]:
             )
         if any(container.memory_limit_bytes is None for container in service.containers):
             yield Finding(FindingKind.NO_MEMORY_LIMIT, name, MEANING[FindingKind.NO_MEMORY_LIMIT])
-        if any(container.health is Health.NONE for container in service.containers):
+        override = config.services.get(key.name)
+        probed = override is not None and override.health is not None
+        if not probed and any(container.health is Health.NONE for container in service.containers):
             yield Finding(FindingKind.NO_HEALTH_CHECK, name, MEANING[FindingKind.NO_HEALTH_CHECK])
 
 

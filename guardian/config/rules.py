@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
-from guardian.config.address import is_loopback, parse_listen
+from guardian.config.address import is_loopback, parse_endpoint, parse_listen, parse_url
 from guardian.config.overlay import unknown_variables
 from guardian.config.read import Draft, suggestion
 from guardian.config.schema import Config, DiskThresholds, PhaseConfig, Resources, Thresholds
@@ -15,6 +15,7 @@ from guardian.model import Mode, Signal
 from guardian.units import Share, spell
 
 FASTEST_SAMPLING_S = 0.1
+FASTEST_PROBE_S = 1.0
 LONGEST_SOCKET_PATH = 107  # sun_path holds 108 bytes, the closing zero included
 
 # The same key in two places, for people who look for it in either: (alias, key).
@@ -32,6 +33,7 @@ def check(draft: Draft) -> list[Problem]:
         _scope,
         _requires,
         _overrides,
+        _health,
         _keep,
         _timings,
         _aliases,
@@ -243,6 +245,31 @@ def _overrides(checker: _Checker, config: Config) -> None:
 def _positive(checker: _Checker, path: str, resources: Resources) -> None:
     if resources.memory == 0:
         checker.add(f"{path}.memory", "must be above 0; leave it out where there is none")
+
+
+def _health(checker: _Checker, config: Config) -> None:
+    for name, service in config.services.items():
+        health, path = service.health, f"services.{name}.health"
+        if health is None:
+            continue
+        given = [key for key, value in (("http", health.http), ("tcp", health.tcp), ("command", health.command)) if value]
+        if len(given) > 1:
+            checker.add(f"{path}.{given[1]}", f"{given[0]} is given already; a service has one probe", f"{path}.{given[0]}")
+        elif not given:
+            checker.add(path, "says nothing to probe: give one of http, tcp and command")
+        for key, parse in (("http", parse_url), ("tcp", parse_endpoint)):
+            target = getattr(health, key)
+            try:
+                if target is not None:
+                    parse(target)
+            except ValueError as error:
+                checker.add(f"{path}.{key}", str(error))
+        if health.command and not health.command[0]:
+            checker.add(f"{path}.command[0]", "expected a program")
+        if health.interval < FASTEST_PROBE_S:
+            checker.add(f"{path}.interval", f"{spell(health.interval)} is too often: at least 1s")
+        if health.timeout <= 0:
+            checker.add(f"{path}.timeout", "must be above 0s: nothing answers at once")
 
 
 def _keep(checker: _Checker, config: Config) -> None:

@@ -194,6 +194,23 @@ class Resources(Base, frozen=True, kw_only=True):
     cpus: Annotated[Cores | None, Meta(description="of one container")] = None
 
 
+class HealthConfig(Base, frozen=True, kw_only=True):
+    """How guardian itself finds out whether a service is well. One of http, tcp and command, or none: then its container's own check tells."""
+
+    http: Annotated[str | None, Meta(description="URL; well: it answers with a status from 200 to 399")] = None
+    tcp: Annotated[str | None, Meta(description="host:port; well: it takes a connection")] = None
+    command: Annotated[
+        tuple[str, ...],
+        Meta(description="program and arguments, run on the host as guardian's own user; well: it ends with exit code 0"),
+    ] = ()
+    interval: Annotated[Seconds, Meta(description="from one probe to the next")] = Seconds(30)
+    timeout: Annotated[Seconds, Meta(description="deadline of one probe; later is a failure")] = Seconds(10)
+    retries: Annotated[int, Meta(ge=1, description="so many failures in a row make it unhealthy")] = 3
+    start_period: Annotated[Seconds, Meta(description="failures of a service that started so recently do not count")] = Seconds(
+        40
+    )
+
+
 class ServiceConfig(Base, frozen=True, kw_only=True):
     """What differs for one service. Labels on its containers come second."""
 
@@ -217,7 +234,7 @@ class ServiceConfig(Base, frozen=True, kw_only=True):
     on_pressure: Annotated[Literal["stop", "throttle"], Meta(description="throttle: CPU pressure lowers its quota first")] = (
         "stop"
     )
-    health: Annotated[dict[str, Any], Meta(description="kept as written; given meaning by a later release")] | None = None
+    health: Annotated[HealthConfig | None, Meta(description="a probe of guardian's own: docs/health.md")] = None
 
 
 class EmergencyConfig(Base, frozen=True, kw_only=True):

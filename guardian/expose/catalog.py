@@ -11,6 +11,7 @@ SERVICE = ("project", "service", "phase")  # labels of everything about one serv
 CALL_BUCKETS_S = (0.01, 0.1, 0.5, 2.0, 10.0)
 TICK_BUCKETS_S = (0.005, 0.02, 0.1, 0.5, 2.0)
 ACTION_BUCKETS_S = (0.5, 1.0, 3.0, 10.0, 30.0)
+PROBE_BUCKETS_S = (0.01, 0.05, 0.2, 0.5, 2.0)
 REACTION_BUCKETS_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 90.0)  # soft marks wait for soft_for: up to a minute and more
 
 
@@ -182,8 +183,21 @@ _ALL = (
     Spec(
         "guardian_service_healthy",
         "gauge",
-        "What the health check says; absent where there is none or it is starting.",
+        "What the health checks say, the container's own and guardian's probe; absent where there is none or it is starting.",
         SERVICE,
+    ),
+    Spec(
+        "guardian_probe_duration_seconds",
+        "histogram",
+        "How long services took to answer probes of guardian's own; failed probes are not in it.",
+        SERVICE[:2],
+        PROBE_BUCKETS_S,
+    ),
+    Spec(
+        "guardian_probe_failures_total",
+        "counter",
+        "Probes of guardian's own that failed, less those of services that are starting.",
+        SERVICE[:2],
     ),
     Spec("guardian_service_pinned", "gauge", "1 while an operator has pinned the service: it is no victim.", SERVICE),
     Spec("guardian_service_shed", "gauge", "1 while the service is down because guardian stopped it, else 0.", SERVICE),

@@ -15,7 +15,7 @@ from guardian.expose.catalog import CATALOG
 from guardian.expose.exposition import encode
 from guardian.expose.gauges import Families, render
 from guardian.expose.snapshot import Snapshot
-from guardian.model import ActionKind, Held, Outcome, Result, Signal
+from guardian.model import ActionKind, Held, Outcome, Result, ServiceKey, Signal
 
 SOURCES = ("host", "containers")
 # Alerts ask how these grow, and a counter that first appears at 1 has not grown: they are there at 0 before anything happens.
@@ -52,6 +52,8 @@ class Metrics:
         self._write_failures = _counter("guardian_ledger_write_failures_total")
         self._notifications = _counter("guardian_notifications_total")
         self._pressed = _counter("guardian_pressure_wakes_total")
+        self._probes = _histogram("guardian_probe_duration_seconds")
+        self._probe_failures = _counter("guardian_probe_failures_total")
         self._counted = [value for value in vars(self).values() if isinstance(value, Counter | Histogram)]
 
         self._sampled = {source: (self._samples.labels(source), self._sample_failures.labels(source)) for source in SOURCES}
@@ -172,6 +174,14 @@ class Metrics:
 
     def notified(self, channel: str, result: str) -> None:
         self._notifications.labels(channel, result).inc()
+
+    def probed(self, service: ServiceKey, seconds: float, ok: bool) -> None:
+        # Both are there from the first probe on: a rate of failures needs both to have begun at 0.
+        durations, failures = self._probes.labels(*service), self._probe_failures.labels(*service)
+        if ok:
+            durations.observe(seconds)
+        else:
+            failures.inc()
 
 
 class _Collector(Collector):

@@ -66,6 +66,12 @@ def test_no_memory_limit_and_no_health_check_are_named() -> None:
     ]
 
 
+def test_a_probe_of_guardian_s_own_is_a_health_check() -> None:
+    """A service that Guardian probes itself does not lack a health check."""
+    bare = container("web", health=Health.NONE)
+    assert found(config('services: {web: {health: {tcp: "127.0.0.1:80"}}}\n'), everything(web=bare)) == []
+
+
 def test_what_a_protected_service_requires_cannot_be_shed() -> None:
     """What a protected service requires, directly or through others, cannot be shed, and it is said for whom."""
     findings = compare(config("services: {api: {requires: [cache]}, cache: {requires: [web]}}\n"), everything())

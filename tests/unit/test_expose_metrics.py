@@ -85,6 +85,20 @@ def exercise(telemetry: Telemetry) -> None:
     telemetry.ledger_failed()
     telemetry.config_reloaded(True, AT_WALL_S)
     telemetry.notified("webhook", "done")
+    telemetry.probed(ServiceKey("openpolicy", "api"), 0.03, ok=True)
+    telemetry.probed(ServiceKey("openpolicy", "api"), 2.0, ok=False)
+
+
+def test_probes_are_timed_where_they_succeed_and_counted_where_they_fail() -> None:
+    """A probe that succeeds is timed and one that fails is counted; the counter is there at 0 from the first probe on."""
+    metrics = Metrics()
+    labels = {"project": "openpolicy", "service": "api"}
+    metrics.probed(ServiceKey("openpolicy", "api"), 0.03, ok=True)
+    assert value(metrics, "guardian_probe_failures_total", **labels) == 0
+    metrics.probed(ServiceKey("openpolicy", "api"), 10.0, ok=False)
+    assert value(metrics, "guardian_probe_failures_total", **labels) == 1
+    assert value(metrics, "guardian_probe_duration_seconds_count", **labels) == 1
+    assert value(metrics, "guardian_probe_duration_seconds_sum", **labels) == pytest.approx(0.03)
 
 
 def test_every_metric_of_the_catalog_is_exposed_once_there_is_something_to_show() -> None:
