@@ -25,6 +25,7 @@ from guardian.expose.access import access
 from guardian.expose.control import ControlServer
 from guardian.expose.metrics import Metrics
 from guardian.expose.orders import Order, OrderKind, OrderReply
+from guardian.expose.trace import Trace
 from guardian.expose.web import WebServer
 from guardian.health.overlay import ProbedContainers, start_prober
 from guardian.ledger.book import Ledger
@@ -135,7 +136,10 @@ class Daemon:
             run_id=secrets.token_hex(4),
         )
         self._reloader = Reloader(options.path, options.content, config, options.flags, environ, self._clock, self._metrics)
-        self._web = WebServer(config.web.listen, self._metrics, self._clock, access(config.web))
+        self._trace = Trace()
+        self._web = WebServer(
+            config.web.listen, self._metrics, self._trace, self._ledger.history, self._clock, access(config.web)
+        )
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
         self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
@@ -181,6 +185,7 @@ class Daemon:
         calm_s = float(self._loop.config.sampling.host)
         snapshot = self._loop.tick(max(calm_s, self._interval_s))
         self._metrics.update(snapshot)
+        self._trace.note(snapshot)
         before_s, self._took_s = self._took_s, self._clock.monotonic() - began_s
         # One tick alone may have waited for the ledger; a host on which the next takes as long is slow.
         self._least_s = bearable_s(min(before_s, self._took_s), calm_s)

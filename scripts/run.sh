@@ -21,7 +21,8 @@ fi
 cat <<END
 guardian runs on $engine.
 
-  status   http://$listen/api/v1/status   or   .venv/bin/guardian status --control .run/control.sock
+  page     http://$listen/
+  status   .venv/bin/guardian status --control .run/control.sock
   metrics  http://$listen/metrics
   history  .venv/bin/guardian history --control .run/control.sock
   next     $next

@@ -261,9 +261,9 @@ class AuthConfig(Base, frozen=True, kw_only=True):
 class WebConfig(Base, frozen=True, kw_only=True):
     """Where guardian is read and given orders."""
 
-    listen: Annotated[str, Meta(description="host:port of /metrics, /healthz, /readyz, /api/v1/status; read-only")] = (
-        "127.0.0.1:9877"
-    )
+    listen: Annotated[
+        str, Meta(description="host:port of the status page, /metrics, /healthz, /readyz, /api/v1/…; read-only")
+    ] = "127.0.0.1:9877"
     control: Annotated[str, Meta(description="Unix socket for orders, mode 0660")] = "/run/guardian/control.sock"
     tls: Annotated[TlsConfig | None, Meta(description="another address than loopback needs it, with auth")] = None
     auth: Annotated[AuthConfig | None, Meta(description="another address than loopback needs it, with tls")] = None

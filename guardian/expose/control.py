@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pwd
 import socket
 import stat
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
@@ -16,22 +15,16 @@ from typing import Annotated
 import msgspec
 
 from guardian.errors import AlreadyRunning, GuardianError, UnreachableError, UsageError
+from guardian.expose.answers import GetHistory, failed, history, known_services
 from guardian.expose.http import BoundedServer, Request, Response, json, not_allowed
-from guardian.expose.orders import NEEDS_SERVICES, NOTHING_TO_KEEP, Order, OrderKind, OrderReply, find_or_parse, resolve
+from guardian.expose.orders import NEEDS_SERVICES, NOTHING_TO_KEEP, Order, OrderKind, OrderReply, resolve
 from guardian.expose.snapshot import Snapshot
-from guardian.expose.status import history_row, status
-from guardian.ledger.entries import HistoryRow
-from guardian.model import ServiceKey
+from guardian.expose.status import status
 
 MODE = 0o660
-MAX_HISTORY = 10_000
-STATUSES = {2: HTTPStatus.BAD_REQUEST, 69: HTTPStatus.SERVICE_UNAVAILABLE, 78: HTTPStatus.CONFLICT}  # by exit code
 
 SubmitOrder = Callable[[Order], OrderReply]
 """Hand an order to the loop and wait for its answer: 5 s at most, then TimeoutError. May raise any GuardianError."""
-
-GetHistory = Callable[[int, float | None, ServiceKey | None], Sequence[HistoryRow]]
-"""`(limit, since_wall_s, service)` -> rows, newest first. May raise LedgerError."""
 
 
 class OrderBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,9 +102,9 @@ class ControlServer:
         try:
             return page(request)
         except TimeoutError:
-            return _error(UnreachableError("the daemon did not answer in time; the order may still be carried out"))
+            return failed(UnreachableError("the daemon did not answer in time; the order may still be carried out"))
         except GuardianError as error:
-            return _error(error)
+            return failed(error)
 
     def _status(self, _request: Request) -> Response:
         snapshot = self._get_snapshot()
@@ -120,15 +113,7 @@ class ControlServer:
         return json(HTTPStatus.OK, status(snapshot))
 
     def _history(self, request: Request) -> Response:
-        unknown = sorted(set(request.query) - {"limit", "since", "service"})
-        if unknown:
-            raise UsageError(f"{unknown[0]} is not known here; allowed are limit, since and service")
-        limit = _number(request, "limit", 100.0)
-        if limit is None or not 1 <= limit <= MAX_HISTORY or limit != int(limit):
-            raise UsageError(f"limit: expected a whole number from 1 to {MAX_HISTORY}")
-        service = find_or_parse(request.query["service"], self._known()) if "service" in request.query else None
-        rows = self._get_history(int(limit), _number(request, "since", None), service)
-        return json(HTTPStatus.OK, {"history": [history_row(row) for row in rows]})
+        return history(request, self._get_snapshot(), self._get_history)
 
     def _orders(self, request: Request) -> Response:
         try:
@@ -157,7 +142,7 @@ class ControlServer:
         elif kind not in NEEDS_SERVICES and body.services:
             raise UsageError(f"{kind} takes no services: it is about the whole host")
         try:
-            services = resolve(body.services, self._known())
+            services = resolve(body.services, known_services(self._get_snapshot()))
         except UsageError:
             snapshot = self._get_snapshot()
             if snapshot is None or snapshot.sample.inventory is None:
@@ -173,18 +158,6 @@ class ControlServer:
         if not body.services and body.keep_phase is None and not in_file:
             raise UsageError(NOTHING_TO_KEEP)
 
-    def _known(self) -> set[ServiceKey]:
-        """Services that an order may be about: managed ones, and those that guardian owes something although they left the file."""
-        snapshot = self._get_snapshot()
-        if snapshot is None:
-            return set()
-        return {
-            *(one.key for one in snapshot.assessment.services),
-            *(entry.service for entry in snapshot.entries),
-            *snapshot.quarantined,
-            *snapshot.controls.pins,
-        }
-
 
 class _UnixServer(BoundedServer):
     def peer(self, sock: socket.socket) -> str:
@@ -194,25 +167,6 @@ class _UnixServer(BoundedServer):
             return pwd.getpwuid(uid).pw_name
         except KeyError:
             return f"uid {uid}"
-
-
-def _number(request: Request, name: str, default: float | None) -> float | None:
-    if name not in request.query:
-        return default
-    try:
-        value = float(request.query[name])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"{name}: expected a number, got {request.query[name]!r}")
-    return value
-
-
-def _error(error: GuardianError) -> Response:
-    """`exit_code` is what the command line ends with."""
-    return json(
-        STATUSES.get(error.exit_code, HTTPStatus.INTERNAL_SERVER_ERROR), {"error": str(error), "exit_code": error.exit_code}
-    )
 
 
 def _remove_stale(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The read-only web side on `web.listen`: /metrics, /healthz, /readyz, /api/v1/status, and an index."""
+"""The read-only web side on `web.listen`: the status page and what it draws, /metrics, /healthz, /readyz."""
 
 from __future__ import annotations
 
@@ -6,39 +6,69 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from html import escape
 from http import HTTPStatus
+from pathlib import Path
 
-from guardian import __version__
 from guardian.clock import Clock, SystemClock
 from guardian.errors import GuardianError
 from guardian.expose.access import OPEN, Access
+from guardian.expose.answers import GetHistory, failed, history, number
 from guardian.expose.http import BoundedServer, Request, Response, json, not_allowed, text
 from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
 from guardian.expose.status import status
+from guardian.expose.trace import Trace
 
 ALIVE_S = 10.0  # a tick this recent proves that the loop is alive …
 ALIVE_INTERVALS = 10  # … or this many intervals, where ticks are rarer
+PAGE = Path(__file__).parent / "page"
+INDEX = "index.html"
+ASSETS = {
+    INDEX: "text/html; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "uplot.css": "text/css; charset=utf-8",
+    "uplot.js": "text/javascript; charset=utf-8",
+    "uplot.LICENSE": "text/plain; charset=utf-8",
+}
+# What the page needs, all of it from here. Its chart library positions elements by script, which counts as no inline style.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="guardian", charset="UTF-8"'}
 
 
 class WebServer:
-    """Serves what `metrics` and its newest snapshot say. Every address is GET and HEAD only: nothing can be changed here.
+    """Serves what `metrics`, its newest snapshot, `trace` and the history say. Every address is GET and HEAD only: nothing can be changed here.
 
     `listen` is `host:port`, `[v6 address]:port` or `:port` for every address; port 0 picks one. GuardianError if it cannot be had.
     """
 
-    def __init__(self, listen: str, metrics: Metrics, clock: Clock | None = None, access: Access = OPEN) -> None:
+    def __init__(
+        self,
+        listen: str,
+        metrics: Metrics,
+        trace: Trace,
+        get_history: GetHistory,
+        clock: Clock | None = None,
+        access: Access = OPEN,
+    ) -> None:
         self._metrics = metrics
+        self._trace = trace
+        self._get_history = get_history
         self._password = access.password
         self._clock = clock or SystemClock()
         self._pages: dict[str, Callable[[Request], Response]] = {
-            "/": self._index,
+            "/": self._asset,
             "/metrics": self._exposition,
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/api/v1/status": self._status,
+            "/api/v1/history": self._history,
+            "/api/v1/trace": self._since,
+            **{f"/page/{name}": self._asset for name in ASSETS if name != INDEX},
         }
         host, port = _split(listen)
         try:
@@ -77,7 +107,12 @@ class WebServer:
         if request.method not in ("GET", "HEAD"):
             return not_allowed("GET", "HEAD")
         page = self._pages.get(request.path)
-        return text(HTTPStatus.NOT_FOUND, "no such page; / lists those there are") if page is None else page(request)
+        if page is None:
+            return text(HTTPStatus.NOT_FOUND, "no such page; the foot of / lists those there are")
+        try:
+            return page(request)
+        except GuardianError as error:
+            return failed(error)
 
     def _exposition(self, request: Request) -> Response:
         content_type, body = self._metrics.exposition(request.headers.get("Accept", ""))
@@ -95,16 +130,17 @@ class WebServer:
     def _readyz(self, _request: Request) -> Response:
         return _verdict(not_ready(self._metrics.snapshot, self._clock.monotonic()))
 
-    def _index(self, _request: Request) -> Response:
-        snapshot = self._metrics.snapshot
-        state = "starting" if snapshot is None else f"{snapshot.mode.value} mode, level {snapshot.assessment.level}"
-        links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in self._pages if path != "/")
-        title = f"guardian {escape(__version__)}"
-        body = (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
-            f"<body><h1>{title}</h1><p>{escape(state)}</p><ul>{links}</ul></body></html>\n"
-        )
-        return Response(HTTPStatus.OK, body.encode(), "text/html; charset=utf-8")
+    def _history(self, request: Request) -> Response:
+        return history(request, self._metrics.snapshot, self._get_history)
+
+    def _since(self, request: Request) -> Response:
+        return json(HTTPStatus.OK, self._trace.since(number(request, "since", 0.0) or 0.0))
+
+    def _asset(self, request: Request) -> Response:
+        """Read when it is asked for: a page that nobody looks at takes no memory."""
+        name = request.path.removeprefix("/page/") if request.path != "/" else INDEX
+        policy = {"Content-Security-Policy": PAGE_POLICY} if name == INDEX else {}
+        return Response(HTTPStatus.OK, (PAGE / name).read_bytes(), ASSETS[name], policy)
 
 
 def not_alive(snapshot: Snapshot | None, now_s: float) -> str:

@@ -20,6 +20,7 @@ from guardian.errors import GuardianError
 from guardian.expose import http as served
 from guardian.expose.access import access
 from guardian.expose.metrics import Metrics
+from guardian.expose.trace import Trace
 from guardian.expose.web import WebServer
 
 Serve = Callable[[WebConfig], WebServer]
@@ -32,7 +33,7 @@ def serve() -> Iterator[Serve]:
         def start(web: WebConfig) -> WebServer:
             metrics = Metrics(VirtualClock(AT_S))
             metrics.update(snapshot())
-            server = WebServer("127.0.0.1:0", metrics, VirtualClock(AT_S), access(web))
+            server = WebServer("127.0.0.1:0", metrics, Trace(), lambda *_: (), VirtualClock(AT_S), access(web))
             stack.callback(server.close)
             server.start()
             return server

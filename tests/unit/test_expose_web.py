@@ -18,10 +18,12 @@ from guardian.clock import VirtualClock
 from guardian.errors import GuardianError
 from guardian.expose import http as served
 from guardian.expose.metrics import Metrics
-from guardian.expose.web import WebServer, not_alive, not_ready
-from guardian.model import Sample
+from guardian.expose.trace import Trace
+from guardian.expose.web import ASSETS, PAGE, WebServer, not_alive, not_ready
+from guardian.ledger.entries import HistoryRow
+from guardian.model import ActionKind, Result, Sample, ServiceKey
 
-PATHS = ("/", "/metrics", "/healthz", "/readyz", "/api/v1/status")
+PATHS = ("/", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/history", "/api/v1/trace")
 
 
 @pytest.fixture
@@ -29,9 +31,22 @@ def metrics() -> Metrics:
     return Metrics(VirtualClock(AT_S))
 
 
+ROW = HistoryRow(1.0, ActionKind.SHED, ServiceKey("demo", "kibana"), 5, "memory", Result.DONE)
+
+
+def rows_of_history(limit: int, since_wall_s: float | None, service: ServiceKey | None) -> tuple[HistoryRow, ...]:
+    """One row, of `demo/kibana` at 1 s."""
+    asked = (since_wall_s is None or since_wall_s <= ROW.at_wall_s) and service in (None, ROW.service)
+    return (ROW,)[:limit] if asked else ()
+
+
+def open_web(listen: str, metrics: Metrics, clock: VirtualClock | None = None) -> WebServer:
+    return WebServer(listen, metrics, Trace(), rows_of_history, clock)
+
+
 @pytest.fixture
 def server(metrics: Metrics) -> Iterator[WebServer]:
-    server = WebServer("127.0.0.1:0", metrics, VirtualClock(AT_S + 1))
+    server = open_web("127.0.0.1:0", metrics, VirtualClock(AT_S + 1))
     server.start()
     yield server
     server.close()
@@ -76,13 +91,41 @@ def test_the_status_is_json(server: WebServer, metrics: Metrics) -> None:
     assert json.loads(body)["level"] == "soft"
 
 
-def test_the_index_links_to_every_page(server: WebServer, metrics: Metrics) -> None:
-    """The index links to every page, and each of them is there."""
+def test_the_page_links_to_every_address(server: WebServer, metrics: Metrics) -> None:
+    """The status page links to every other address, and each of them is there."""
     metrics.update(snapshot())
     body = ask(server, "/")[2].decode()
     for path in PATHS[1:]:
-        assert f'href="{path}"' in body
+        assert f'href="{path[1:]}"' in body
         assert ask(server, path)[0] == 200
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_every_part_of_the_page_is_served_as_what_it_is(server: WebServer, name: str) -> None:
+    """Every part of the page is served, as what it is; and there is no part that is not served."""
+    status, headers, body = ask(server, "/" if name == "index.html" else f"/page/{name}")
+    assert (status, headers["Content-Type"]) == (200, ASSETS[name])
+    assert body == (PAGE / name).read_bytes()
+    assert {part.name for part in PAGE.iterdir()} == set(ASSETS)
+
+
+def test_the_page_may_load_what_is_here_and_nothing_else(server: WebServer) -> None:
+    """The page's policy lets it load from guardian alone, with no script or style within the document."""
+    policy = ask(server, "/")[1]["Content-Security-Policy"]
+    assert {part.strip() for part in policy.split(";")} >= {"default-src 'none'", "script-src 'self'", "style-src 'self'"}
+    assert "unsafe" not in policy
+    document = (PAGE / "index.html").read_text()
+    assert "<script>" not in document
+    assert "style=" not in document
+    assert "//" not in document
+
+
+def test_history_is_served(server: WebServer) -> None:
+    """The history is served as on the control socket; a bad question is 400, with a reason."""
+    assert [row["service"] for row in json.loads(ask(server, "/api/v1/history?limit=5")[2])["history"]] == ["demo/kibana"]
+    assert json.loads(ask(server, "/api/v1/history?since=2")[2]) == {"history": []}
+    status, _, body = ask(server, "/api/v1/history?limit=none")
+    assert (status, json.loads(body)["error"]) == (400, "limit: expected a number, got 'none'")
 
 
 def test_health_is_503_until_a_tick_has_ended(server: WebServer, metrics: Metrics) -> None:
@@ -140,10 +183,10 @@ def test_an_unknown_page_is_404(server: WebServer) -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
-def test_every_answer_forbids_scripts_and_sniffing(server: WebServer, path: str) -> None:
-    """Every answer forbids scripts and sniffing, and is not to be stored."""
+def test_every_answer_forbids_what_is_not_ours_and_sniffing(server: WebServer, path: str) -> None:
+    """Every answer forbids what is not guardian's own, and sniffing, and is not to be stored."""
     headers = ask(server, path)[1]
-    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cache-Control"] == "no-store"
     assert "Python" not in headers["Server"]
@@ -220,7 +263,7 @@ def test_threads_are_bounded(server: WebServer) -> None:
 def test_a_client_that_dribbles_is_cut_at_the_deadline(monkeypatch: pytest.MonkeyPatch, metrics: Metrics) -> None:
     """A client that sends its request bit by bit is cut at the deadline: the whole request counts, not each piece."""
     monkeypatch.setattr(served, "DEADLINE_S", 0.2)
-    server = WebServer("127.0.0.1:0", metrics)
+    server = open_web("127.0.0.1:0", metrics)
     server.start()
     stop = threading.Event()
     with connect(server) as client:
@@ -248,19 +291,19 @@ def test_a_taken_port_is_told_with_what_to_do(server: WebServer, metrics: Metric
     """A taken port is told, with the address and what to do."""
     listen = f"127.0.0.1:{server.address[1]}"
     with pytest.raises(GuardianError, match=f"{listen}: another process has this port; end it, or set another web.listen"):
-        WebServer(listen, metrics)
+        open_web(listen, metrics)
 
 
 @pytest.mark.parametrize("listen", ["9877", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", "192.0.2.1:9877", "no such:1"])
 def test_an_address_that_cannot_be_listened_on_is_told(metrics: Metrics, listen: str) -> None:
     """An address that cannot be listened on is told."""
     with pytest.raises(GuardianError, match=r"^web\.listen: "):
-        WebServer(listen, metrics)
+        open_web(listen, metrics)
 
 
 def test_ipv6_works(metrics: Metrics) -> None:
     """An IPv6 address in brackets works."""
-    server = WebServer("[::1]:0", metrics)
+    server = open_web("[::1]:0", metrics)
     server.start()
     try:
         assert ask(server, "/")[0] == 200
@@ -270,7 +313,7 @@ def test_ipv6_works(metrics: Metrics) -> None:
 
 def test_close_cuts_connections_and_frees_the_port(metrics: Metrics) -> None:
     """Closing cuts open connections, frees the port, and may be done twice."""
-    server = WebServer("127.0.0.1:0", metrics)
+    server = open_web("127.0.0.1:0", metrics)
     server.start()
     address = server.address
     with connect(server) as client:
@@ -280,4 +323,4 @@ def test_close_cuts_connections_and_frees_the_port(metrics: Metrics) -> None:
         client.settimeout(20)
         with contextlib.suppress(ConnectionResetError):  # it was never accepted
             assert client.recv(1) == b""
-    WebServer(f"127.0.0.1:{address[1]}", metrics).close()
+    open_web(f"127.0.0.1:{address[1]}", metrics).close()
