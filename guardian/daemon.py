@@ -35,6 +35,8 @@ from guardian.ledger.store import Store
 from guardian.loop import HostSource, Loop
 from guardian.model import ActionKind, EngineEvent
 from guardian.policy.pace import bearable_s
+from guardian.record.recorder import Recorder
+from guardian.record.rows import RECORD_NAME
 from guardian.reloading import Reloader
 from guardian.schedule import Scheduler
 from guardian.scope import scope_of
@@ -124,6 +126,7 @@ class Daemon:
             signals=signaller,
             after_call=lambda container_id: self._feed.touch((container_id,)),
         )
+        self._recorder = Recorder(state_dir / RECORD_NAME, self._clock, self._metrics)
         self._loop = Loop(
             config=config,
             mode=config.mode,
@@ -134,6 +137,7 @@ class Daemon:
             clock=self._clock,
             telemetry=self._metrics,
             run_id=secrets.token_hex(4),
+            record=self._recorder.note,
         )
         self._reloader = Reloader(options.path, options.content, config, options.flags, environ, self._clock, self._metrics)
         self._trace = Trace()
@@ -169,6 +173,7 @@ class Daemon:
         self._scheduler.every("containers", self._containers_within(), self._read_containers)
         self._scheduler.every("tick", self._interval_s, self._tick)
         self._scheduler.every("config", CONFIG_POLL_S, self._poll_config)
+        self._recorder.start()
         self._watcher.start()
         self._scheduler.start()
         if config.engine.url != "simulated":  # the pressure of this machine is none of a simulated host's
@@ -319,6 +324,7 @@ class Daemon:
         self._control.close()
         self._web.close()
         self._engine.close()
+        self._recorder.close(max(0.0, min(1.0, ends_s - self._clock.monotonic() - 1.0)))
         orderly = self._store.close(max(0.1, ends_s - self._clock.monotonic())) and orderly
         self._lock.release()
         _log.info("guardian ends", shed=len(self._ledger.open_entries))

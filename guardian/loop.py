@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import queue
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
@@ -45,6 +46,7 @@ from guardian.policy.pace import at_start, follow, use_age_s
 from guardian.policy.platform import EMPTY, Platform, resolve
 from guardian.policy.restore import OWN_REASONS
 from guardian.policy.state import PolicyState
+from guardian.record.moment import Moment
 from guardian.telemetry import Telemetry
 
 SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the last tick: the host slept
@@ -135,7 +137,9 @@ class Loop:
         clock: Clock,
         telemetry: Telemetry,
         run_id: str,
+        record: Callable[[Moment], None] = lambda _: None,
     ) -> None:
+        """`record` is handed each tick once it is done; it must not wait."""
         self.config = config  # swapped whole by a reload
         self.mode = mode
         self.config_pending: tuple[str, ...] = ()
@@ -146,6 +150,7 @@ class Loop:
         self._ledger = ledger
         self._clock = clock
         self._telemetry = telemetry
+        self._record = record
         now_s, now_wall_s = clock.monotonic(), clock.wall()
         longest = float(config.restoring.backoff.max)
         memos = {key: memory.from_ledger(one, now_s, now_wall_s, longest) for key, one in ledger.memories.items()}
@@ -206,9 +211,8 @@ class Loop:
         findings = self._reconcile(config, sample.inventory, platform, under_way)
         self._classify_events(platform, under_way)
         entries, controls = self._ledger.open_entries, self._ledger.controls
-        assessment, state = assess(
-            sample.host, platform, entries, controls.pins, self._state, config, now_s, interval_s, self._slept()
-        )
+        slept = self._slept()
+        assessment, state = assess(sample.host, platform, entries, controls.pins, self._state, config, now_s, interval_s, slept)
         inputs = Inputs(
             outcomes=outcomes,
             overrides=_services(findings, FindingKind.OVERRIDE_STARTED),
@@ -226,10 +230,19 @@ class Loop:
         decision, after = decide(assessment, sample.host, platform, inputs, state, config, now_s)
         self._settle(decision, after)
         self._act(decision, assessment, platform, mode)
+        before = self._state
         self._state = after  # at once: if the tick breaks off below, the next one must know what was sent
         self.pace = follow(self.pace, assessment, sample.host, after, bool(entries), config, now_s)
         self._report(decision, assessment, mode)
-        return self._publish(sample, assessment, decision, after, mode)
+        snapshot = self._publish(sample, assessment, decision, after, mode)
+        excluded = self._containers.excluded
+        self._record(
+            Moment(
+                self._ticks, now_s, snapshot.at_wall_s, interval_s, slept, sample, excluded, inputs, config, mode, before,
+                assessment, decision,
+            )
+        )  # fmt: skip
+        return snapshot
 
     # --- its steps --------------------------------------------------------------------------------------------------
 

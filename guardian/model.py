@@ -425,6 +425,7 @@ class Decision:
     actions: tuple[Action, ...] = ()
     held: tuple[Held, ...] = ()
     candidates: tuple[Candidate, ...] = ()  # those looked at for the shed of this tick, or for the next one
+    excluded: Mapping[ServiceKey, str] = field(default_factory=dict)  # why each other service could be none, in a word
     deficits: tuple[Deficit, ...] = ()
     holds: tuple[str, ...] = ()  # reasons why nothing is started: pressure, operator, engine, disk
     standby: bool = False

@@ -249,6 +249,13 @@ _ALL = (
     Spec("guardian_ledger_late_writes_total", "counter", "Times that guardian acted before the ledger had written it down."),
     Spec("guardian_ledger_write_failures_total", "counter", "Writes of the ledger that failed."),
     Spec(
+        "guardian_record_dropped_total",
+        "counter",
+        "Ticks, or rows of several, that the recording will never have: see its log.",
+    ),
+    Spec("guardian_record_write_failures_total", "counter", "Writes of the recording that failed; they are tried again."),
+    Spec("guardian_record_size_bytes", "gauge", "What the recording takes of its file; at most 200 MB."),
+    Spec(
         "guardian_notifications_total", "counter", "Notifications by channel and how sending them ended.", ("channel", "result")
     ),
 )

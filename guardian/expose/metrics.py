@@ -50,6 +50,8 @@ class Metrics:
         self._overrides = _counter("guardian_overrides_total")
         self._late_writes = _counter("guardian_ledger_late_writes_total")
         self._write_failures = _counter("guardian_ledger_write_failures_total")
+        self._record_dropped = _counter("guardian_record_dropped_total")
+        self._record_failures = _counter("guardian_record_write_failures_total")
         self._notifications = _counter("guardian_notifications_total")
         self._pressed = _counter("guardian_pressure_wakes_total")
         self._probes = _histogram("guardian_probe_duration_seconds")
@@ -166,6 +168,15 @@ class Metrics:
 
     def ledger_failed(self) -> None:
         self._write_failures.inc()
+
+    def record_dropped(self, count: int) -> None:
+        self._record_dropped.inc(count)
+
+    def record_failed(self) -> None:
+        self._record_failures.inc()
+
+    def record_size(self, size_bytes: int) -> None:
+        self._last["guardian_record_size_bytes",] = float(size_bytes)
 
     def config_reloaded(self, ok: bool, at_wall_s: float) -> None:
         self._last["guardian_config_last_reload_successful",] = float(ok)

@@ -131,8 +131,9 @@ def _shed(
     pins = inputs.controls.pins
     present = shed.uses(platform, now_s) if deficits or inputs.shed_orders or inputs.ends or inputs.resend else shed.Uses()
     found: list[Ranked] = []
+    excluded: dict[ServiceKey, str] = {}
     if deficits:
-        found, _ = candidates(platform, busy, pins, state, now_s, present.footprints, present.cores)
+        found, excluded = candidates(platform, busy, pins, state, now_s, present.footprints, present.cores)
     plans = [
         shed.plan(status, deficit, found, assessment, host, platform, state, config, present, now_s)
         for deficit in deficits
@@ -156,7 +157,7 @@ def _shed(
     if exhausted and config.emergency.enabled and not state.emergency:
         state = replace(state, emergency=True)
         plans = widened()
-    decision = replace(decision, exhausted=exhausted, emergency=state.emergency)
+    decision = replace(decision, exhausted=exhausted, emergency=state.emergency, excluded=excluded)
     if plans:
         first = max(plans, key=lambda plan: (plan.hard, plan.deficit.open / (plan.signal.capacity or 1.0)))
         following = next((one for one in first.ranking if not one.passed_over), None)

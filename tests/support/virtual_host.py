@@ -22,6 +22,7 @@ from guardian.ledger.entries import Controls, Entry, HistoryRow, ServiceMemory
 from guardian.ledger.store import Loaded
 from guardian.loop import Loop
 from guardian.model import Action, Container, ContainerState, Mode, Result, ServiceKey, Usage
+from guardian.record.moment import Moment
 from guardian.sense.cgroups import Readings
 from guardian.sense.feed import Feed
 from guardian.sense.rates import CpuMean
@@ -283,6 +284,7 @@ class VirtualHost:
     interval_s: float = 1.0
     paced: bool = False
     with_cgroups: bool = False  # use is read past the engine, whether or not that answers
+    record: Callable[[Moment], None] = lambda _: None  # is handed each tick
     clock: VirtualClock = field(default_factory=VirtualClock)
     snapshots: list[Snapshot] = field(default_factory=list)
     runs: int = 0
@@ -317,6 +319,7 @@ class VirtualHost:
             clock=self.clock,
             telemetry=self.telemetry,
             run_id=f"run{self.runs}",
+            record=self.record,
         )
         self._read_s: float | None = None
 
