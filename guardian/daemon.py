@@ -6,6 +6,7 @@ import os
 import resource
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ from guardian.systemd import Notifier
 
 if TYPE_CHECKING:
     from guardian.health.prober import Probe, Prober
+    from guardian.notify.courier import Courier
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
 CONFIG_POLL_S = 1.1  # more than the second for which an edit must stay the same: the look after the first takes it
@@ -145,6 +147,8 @@ class Daemon:
             config.web.listen, self._metrics, self._trace, self._ledger.history, self._clock, access(config.web)
         )
         self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
+        self._courier: Courier | None = None
+        self._notify(config)
         self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
         self._began_s = self._took_s = 0.0  # when the last tick began, and how long it took
@@ -210,6 +214,8 @@ class Daemon:
             engine = "up" if snapshot.engine_up else "down"
             level, shed = snapshot.assessment.level, len(snapshot.entries)
             self._notifier.status(f"{snapshot.mode.value}; level {level}; {shed} shed; engine {engine}")
+        if self._courier is not None:
+            self._courier.look(snapshot, self._reloader.failed)
 
     def _read_containers(self) -> None:
         news = self._feed.refresh(self._loop.pace.containers_s)
@@ -250,7 +256,18 @@ class Daemon:
         logs.configure(config.log.level, config.log.format)
         self._feed.rescope(scope_of(config, self._ledger.open_entries))
         self._probed.configure(config)
+        self._notify(config)
         self._scheduler.wake("tick")  # which sets the pace anew
+
+    def _notify(self, config: Config) -> None:
+        """Tell these receivers from now on. What that needs is imported only where there is one."""
+        if self._courier is None and config.notify:
+            from guardian.notify.courier import Courier  # noqa: PLC0415
+
+            host = socket.gethostname() if self._feed.engine is None else self._feed.engine.name
+            self._courier = Courier(host, self._clock, self._metrics)
+        if self._courier is not None:
+            self._courier.follow(config.notify)
 
     def _settle(self) -> None:
         """All that stays is there: make it small, then keep it."""
@@ -321,6 +338,8 @@ class Daemon:
         for outcome in self._actor.outcomes():
             if outcome.action.kind is not ActionKind.RESTORE or outcome.failed:
                 self._ledger.settle(outcome)
+        if self._courier is not None:
+            self._courier.close()
         self._control.close()
         self._web.close()
         self._engine.close()

@@ -234,7 +234,7 @@ class Loop:
         self._state = after  # at once: if the tick breaks off below, the next one must know what was sent
         self.pace = follow(self.pace, assessment, sample.host, after, bool(entries), config, now_s)
         self._report(decision, assessment, mode)
-        snapshot = self._publish(sample, assessment, decision, after, mode)
+        snapshot = self._publish(sample, assessment, decision, after, mode, outcomes)
         excluded = self._containers.excluded
         self._record(
             Moment(
@@ -464,7 +464,15 @@ class Loop:
                 "left enforce while services are shed: `guardian restore --all` starts them, `guardian forget` lets them be"
             )
 
-    def _publish(self, sample: Sample, assessment: Assessment, decision: Decision, after: PolicyState, mode: Mode) -> Snapshot:
+    def _publish(
+        self,
+        sample: Sample,
+        assessment: Assessment,
+        decision: Decision,
+        after: PolicyState,
+        mode: Mode,
+        outcomes: tuple[Outcome, ...],
+    ) -> Snapshot:
         self._ticks += 1
         now_s, entries = assessment.at_s, self._ledger.open_entries
         self.snapshot = Snapshot(
@@ -486,6 +494,7 @@ class Loop:
             engine=self._containers.engine,
             config_pending=self.config_pending,
             ticks=self._ticks,
+            outcomes=outcomes,
         )
         return self.snapshot
 

@@ -46,6 +46,11 @@ class Reloader:
         """What the file says and is not in force, as a diff in words."""
         return () if self._last is None else tuple(str(one) for one in (*self._last.pending, *self._last.refused_until_restart))
 
+    @property
+    def failed(self) -> bool:
+        """Whether the file, as it was last read, has mistakes."""
+        return self._error is not None
+
     def poll(self) -> Config | None:
         """Take what an edit applies by itself, once the file has been unchanged for a second."""
         try:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests on a real engine need and this machine has not: Docker, a static busybox, a C compiler, systemd's tools, Prometheus, Chromium.
+# Installs what the tests on a real engine need and this machine has not: Docker, a static busybox, a C compiler, systemd's tools, Prometheus and its Alertmanager, Chromium.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 missing=
@@ -21,6 +21,7 @@ need systemd command -v systemd-analyze
 need prometheus command -v promtool
 need prometheus command -v prometheus
 need chromium command -v chromium
+need prometheus-alertmanager command -v prometheus-alertmanager
 [ -z "$missing" ] && exit 0
 # shellcheck disable=SC2086
 exec "$(dirname "$0")/apt-install.sh" $(printf '%s\n' $missing | sort -u)

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from guardian.config.schema import Config, DiskThresholds, SupportThresholds, Thresholds
+from guardian.config.secret import SecretUrl
 from guardian.config.shape import Shape, keys
 from guardian.units import Bytes, Cores, Ratio, Seconds, Share, spell
 
@@ -24,6 +25,7 @@ _UNITS: Mapping[type, list[dict[str, Any]]] = {
         {"type": "string", "pattern": rf"^\s*({_NUMBER}\s*(ms|[sSmMhHdDwW])\s*)+$|^\s*{_NUMBER}\s*$"},
         {"type": "number", "minimum": 0},
     ],
+    SecretUrl: [{"type": "string", "pattern": r"^https?://[^/\s]\S*$"}],
 }  # fmt: skip
 _LEAVES: Mapping[type, dict[str, Any]] = {bool: {"type": "boolean"}, int: {"type": "integer"}, str: {"type": "string"}}
 # Partly given, they keep the default of the rest: nothing in them is required.

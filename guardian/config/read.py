@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from guardian.config.schema import CPU, MEMORY, Config, ThresholdsConfig
+from guardian.config.secret import hide_secrets
 from guardian.config.shape import UNITS, Key, Shape, keys
 from guardian.config.tree import Items, Place, Scalar, Section, Tree
 from guardian.errors import Problem
@@ -254,7 +255,7 @@ def _shown(tree: Tree) -> str:
         return "a list"
     if tree.value is None:
         return "nothing"
-    text = repr(tree.text) if isinstance(tree.value, str) else tree.text
+    text = hide_secrets(repr(tree.text)) if isinstance(tree.value, str) else tree.text
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from guardian.config.jsonschema import json_schema
-from guardian.config.schema import Config, PhaseConfig, ServiceConfig
+from guardian.config.schema import Config, NotifyConfig, PhaseConfig, ServiceConfig
 from guardian.config.shape import Key, Shape, keys
 from guardian.generated import DOCS, main
 from guardian.units import spell
@@ -34,6 +34,7 @@ allowed, and ends with 78; `guardian check FILE --engine` also compares the file
 | cores | `1.5 cores`, `0.5` | CPU cores |
 | share of CPU | `25%`, `1.5 cores`, `1.5` | of the whole capacity (`host.cpu`, else the host); or cores outright |
 | duration | `500ms`, `10s`, `2m`, `1h30m`, `10` | seconds, unless a unit says otherwise |
+| address | `https://host/path` | of HTTP or HTTPS; no more of it than its host is ever shown, for the rest may be a secret |
 
 `off` is the word off, not a boolean. Anchors, aliases and `<<` work. A section that is partly given keeps the default of the rest:
 `memory: {soft: 75%}` leaves hard and recover as they are. A section with every line commented out is as good as none.
@@ -47,7 +48,7 @@ after `GUARDIAN_` (`mode` is `GUARDIAN_MODE`, `web.listen` is `GUARDIAN_WEB_LIST
 
 | kind of change | by itself (`reload: thresholds`) | SIGHUP, `guardian reload` |
 |---|---|---|
-| thresholds, budgets and timings; anything that makes guardian less bold (`enforce → observe`, more protection) | at once | at once |
+| thresholds, budgets, timings and `notify`; anything that makes guardian less bold (`enforce → observe`, more protection) | at once | at once |
 | anything that widens what it may stop: lost protection, a service new, moved or removed, `observe → enforce`, priorities, limits, another project | waits, shown as a diff | at once |
 | `state_dir`, `engine`, `web`, `log`, `sampling.source` | needs a restart | needs a restart |
 
@@ -83,8 +84,8 @@ def _sections(section: type[Struct], path: str, title: str) -> Iterator[str]:
         below = key.shape
         if below.section is not None:
             yield from _sections(below.section, here, f"`{here}`")
-        elif below.items is not None and below.items.section is PhaseConfig:
-            yield from _sections(PhaseConfig, f"{here}[]", f"`{here}[]`")
+        elif below.items is not None and below.items.section in (PhaseConfig, NotifyConfig):
+            yield from _sections(below.items.section, f"{here}[]", f"`{here}[]`")
         elif below.values is not None and below.values.section is ServiceConfig:
             yield from _sections(ServiceConfig, f"{here}.NAME", f"`{here}.NAME`")
 

@@ -39,6 +39,7 @@ def check(draft: Draft) -> list[Problem]:
         _aliases,
         _engine,
         _web,
+        _notify,
     ):
         rule(checker, draft.config)
     return checker.problems
@@ -347,6 +348,15 @@ def _web(checker: _Checker, config: Config) -> None:
         checker.add("web.control", f"a path of {length} bytes; the kernel allows a Unix socket {LONGEST_SOCKET_PATH}")
     if not config.state_dir or "\0" in config.state_dir:
         checker.add("state_dir", "expected the path of a folder")
+
+
+def _notify(checker: _Checker, config: Config) -> None:
+    for index, one in enumerate(config.notify):
+        path = f"notify[{index}]"
+        if (one.webhook is None) == (one.alertmanager is None):
+            checker.add(path, "expected one of webhook and alertmanager, each in an item of its own")
+        elif one.alertmanager is not None and checker.draft.given(f"{path}.format"):
+            checker.add(f"{path}.format", "is only for a webhook")
 
 
 def _doubts(config: Config) -> Iterator[tuple[str, str]]:

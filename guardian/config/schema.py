@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from guardian.config.secret import SecretUrl
 from guardian.model import Mode, Signal
 from guardian.units import Bytes, Cores, Ratio, Seconds, Share
 
@@ -279,6 +280,23 @@ class LogConfig(Base, frozen=True, kw_only=True):
     format: Annotated[Literal["json", "console"], Meta(description="json for machines, console for people")] = "json"
 
 
+class NotifyConfig(Base, frozen=True, kw_only=True):
+    """One receiver of notifications: a webhook or an Alertmanager."""
+
+    webhook: Annotated[SecretUrl | None, Meta(description="gets a POST with JSON for whatever a person should know")] = None
+    format: Annotated[
+        Literal["json", "slack"],
+        Meta(description="of a webhook. json: text and every figure; slack: what Slack and what takes its webhooks reads"),
+    ] = "json"
+    alertmanager: Annotated[
+        SecretUrl | None, Meta(description="gets alerts for as long as they last, by its API version 2; without /api/v2/alerts")
+    ] = None
+
+    def __str__(self) -> str:
+        """Without what is secret of its address."""
+        return f"webhook {self.webhook}" if self.webhook is not None else f"alertmanager {self.alertmanager}"
+
+
 class Config(Base, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -312,7 +330,7 @@ class Config(Base, frozen=True, kw_only=True):
     emergency: Annotated[EmergencyConfig, Meta(description="the last resort")] = field(default_factory=EmergencyConfig)
     target_phase: Annotated[int, Meta(ge=0, description="services of phases above it are stopped")] | None = None
     objectives: Annotated[dict[str, Any], Meta(description="kept as written; given meaning by a later release")] | None = None
-    notify: Annotated[tuple[dict[str, Any], ...], Meta(description="likewise")] = ()
+    notify: Annotated[tuple[NotifyConfig, ...], Meta(description="who is told of changes; sent past Prometheus")] = ()
     reload: Annotated[
         Literal["thresholds", "all", "none"],
         Meta(

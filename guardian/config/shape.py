@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from guardian import units
+from guardian.config.secret import HIDDEN_FORM, SecretUrl, parse_secret_url
 from guardian.units import Bytes, Cores, Ratio, Seconds, Share
 
 
@@ -30,6 +31,7 @@ UNITS: Mapping[type, Leaf] = {
     Cores: Leaf(units.CORES_FORM, units.parse_cores),
     Share: Leaf(units.SHARE_FORM, units.parse_share),
     Seconds: Leaf(units.DURATION_FORM, units.parse_seconds),
+    SecretUrl: Leaf(HIDDEN_FORM, parse_secret_url),
 }
 
 

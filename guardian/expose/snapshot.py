@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from guardian.config.schema import Config
 from guardian.ledger.entries import Controls, Entry
-from guardian.model import Assessment, Decision, EngineInfo, Inventory, Mode, Sample, ServiceKey
+from guardian.model import Assessment, Decision, EngineInfo, Inventory, Mode, Outcome, Sample, ServiceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Snapshot:
     engine: EngineInfo | None
     config_pending: tuple[str, ...]  # a diff in words: edits that wait for an operator
     ticks: int
+    outcomes: tuple[Outcome, ...] = ()  # of actions that ended since the tick before
 
     @property
     def inventory(self) -> Inventory | None:

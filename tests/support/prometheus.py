@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.ports import free_port
 from support.waiting import eventually
 
 SCRAPE_S = 1.0
@@ -43,7 +43,7 @@ class Prometheus:
         assert program is not None, f"this test needs a Prometheus: {_INSTALL}"
         home.mkdir(parents=True)
         (home / "prometheus.yml").write_text(_CONFIG.format(target=target, scrape_s=SCRAPE_S))
-        self._url = f"http://127.0.0.1:{_free_port()}"
+        self._url = f"http://127.0.0.1:{free_port()}"
         self._began_wall_s = time.time()
         command = [
             program, f"--config.file={home / 'prometheus.yml'}", f"--storage.tsdb.path={home / 'data'}",
@@ -88,9 +88,3 @@ def lint(exposition: bytes) -> subprocess.CompletedProcess[str]:
     program = shutil.which("promtool", path="/usr/local/bin:/usr/bin")
     assert program is not None, f"this test needs promtool: {_INSTALL}"
     return subprocess.run([program, "check", "metrics"], input=exposition.decode(), capture_output=True, text=True, check=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

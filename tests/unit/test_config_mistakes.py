@@ -46,6 +46,14 @@ def mistakes(text: str | bytes) -> tuple[Problem, ...]:
         ("a: &a [*a]\n", 1, "a[0]", "holds an alias of itself"),
         ("x: " + "[" * 40 + "]" * 40, 1, "", "nested deeper than 32"),
         ("#" * (1 << 20) + "#", None, "", "larger than 1 MiB"),
+        # receivers of notifications
+        (LEAST + "notify: [{}]\n", 4, "notify[0]", "expected one of webhook and alertmanager"),
+        (LEAST + "notify: [{webhook: http://a, alertmanager: http://b}]\n", 4, "notify[0]", "expected one of"),
+        (LEAST + "notify: [{alertmanager: http://b, format: slack}]\n", 4, "notify[0].format", "only for a webhook"),
+        (LEAST + "notify: [{webhook: ftp://a/b}]\n", 4, "notify[0].webhook", "expected an address such as https://host/path"),
+        (LEAST + "notify: [{webhook: 'http://'}]\n", 4, "notify[0].webhook", "expected an address"),
+        (LEAST + "notify: [{webhook: 'http://a:port/'}]\n", 4, "notify[0].webhook", "expected an address"),
+        (LEAST + "notify: ['https://hooks.example/x']\n", 4, "notify[0]", "got 'https://hooks.example/…'"),
         # names and types
         (LEAST + "mdoe: enforce\n", 4, "mdoe", "unknown key (did you mean mode?)"),
         (LEAST + "quux: 1\n", 4, "quux", "unknown key; known are version, phases"),
@@ -265,3 +273,17 @@ def test_a_file_that_is_not_there_is_a_mistake_in_words(tmp_path: Path) -> None:
         assert problem.file == str(path)
         assert problem.line is None
         assert reason in problem.message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "notify: https://u:S3CRET@hooks.example/S3CRET?S3CRET\n",
+        "notify: ['https://hooks.example/S3CRET']\n",
+        "notify: [{webhook: 'https:/hooks.example/S3CRET'}]\n",
+        "notify: [{webhook: 'https://hooks.example/S3CRET', alertmanager: 'https://S3CRET:x@b/S3CRET'}]\n",
+    ],
+)
+def test_a_mistake_shows_no_secret(line: str) -> None:
+    """What is wrong with a receiver is said without what may be secret of its address."""
+    assert "S3CRET" not in "".join(map(str, mistakes(LEAST + line)))

@@ -124,7 +124,7 @@ LEAST = "version: 1\nproject: demo\nphases: [{phase: 1, services: [db]}]\n"
         "engine: {timeout: 2.5}\n",
         "engine:\nservices:\n  db:\n",
         'services: {db: {protect: true, stop_timeout: 500ms, requires: [db2], health: {http: "http://x/"}}, db2: {}}\n',
-        "notify: [{webhook: x}]\nobjectives: {healthy: 100%}\n",
+        "notify: [{webhook: http://x}]\nobjectives: {healthy: 100%}\n",
         "project: [a, b]\n",
     ],
 )

@@ -249,3 +249,12 @@ def test_a_file_cut_in_half_loses_no_protection() -> None:
         assert taken.emergency == old.emergency
         assert verify(taken) == []
     assert halves > 10
+
+
+def test_receivers_apply_by_themselves_and_show_no_secret() -> None:
+    """A new receiver of notifications applies by itself, and the change shows no more of its address than its host."""
+    old, new = read(), edited(("mode: observe", "mode: observe\nnotify: [{webhook: 'https://hooks.example/S3CRET'}]"))
+    reload = apply(old, new)
+    assert reload.config.notify == new.notify
+    assert [str(change) for change in reload.applied] == ["notify: [] -> [webhook https://hooks.example/…]"]
+    assert "S3CRET" not in repr(new)

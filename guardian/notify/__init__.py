@@ -1,0 +1,1 @@
+"""Tells people and an Alertmanager what changed, past any Prometheus."""
