@@ -1,6 +1,6 @@
 # `make` alone says what there is. Everything is made in .venv, .run and .cache; `make clean` removes them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-host bench lint types fmt docs docs-check standin clean
+.PHONY: help run test test-unit test-host fuzz bench lint types fmt docs docs-check standin clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -28,6 +28,9 @@ test-unit: .venv/.dev ## what needs no engine, no root and no network
 test-host: .venv/.dev ## guardian on a Debian 13 machine in an emulator: half an hour; COMPARE=1 beside the kernel, earlyoom, systemd-oomd
 	@scripts/install-host-deps.sh
 	@$(PYTEST) --timeout 1800 tests/host $(if $(COMPARE),tests/host/compare.py) $(ARGS)
+
+fuzz: .venv/.dev ## inputs made at random, other ones at each run, for MINUTES=5; needs no engine
+	@scripts/fuzz.sh $(or $(MINUTES),5)
 
 bench: .venv/.dev ## what it costs, beside what others cost: a table (SIZES=32 for one size); needs root, see docs/benchmarks.md
 	@scripts/bench.sh $(if $(SIZES),--sizes "$(SIZES)") $(ARGS)

@@ -51,6 +51,8 @@ SIZE_FORM = "a size such as 512MiB, 1.5GiB or 1GB"
 RATIO_FORM = "a share such as 80%, or a ratio from 0 to 1 such as 0.8"
 CORES_FORM = "a number of cores such as 0.5 or 1.5 cores"
 SHARE_FORM = "a share such as 25%, or cores such as 1.5 cores"
+LONGEST_S = 1e9
+"""Thirty years: no more than this can be waited for."""
 DURATION_FORM = "a duration such as 500ms, 10s, 2m or 1h30m"
 
 
@@ -121,7 +123,7 @@ def parse_seconds(value: object) -> Seconds:
             number = sum(float(part[1]) * _DURATIONS[part[2].lower()] for part in parts)
         elif re.fullmatch(_NUMBER, text):
             number = float(text)
-    if number is None or number < 0 or not math.isfinite(number):
+    if number is None or not 0 <= number <= LONGEST_S:
         raise ValueError(f"expected {DURATION_FORM}, got {_shown(value)}")
     return Seconds(number)
 

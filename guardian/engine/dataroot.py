@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from guardian.engine.parse import parse_container, service_of
+from guardian.engine.parse import MALFORMED, parse_container, service_of
 from guardian.engine.protocol import Scope
 from guardian.errors import EngineError
 from guardian.model import Container
@@ -47,7 +47,7 @@ def _container(home: Path, scope: Scope) -> Container | None:
             "RestartCount": written.get("RestartCount"),
         }
         return parse_container(answer, service, None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *MALFORMED):
         return None  # just removed, or of a form that this guardian does not know
 
 

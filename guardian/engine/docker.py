@@ -16,7 +16,7 @@ from weakref import WeakSet
 from guardian.clock import Clock
 from guardian.engine import endpoints, parse
 from guardian.engine.endpoints import Endpoint
-from guardian.engine.link import Answer, Link, Stream
+from guardian.engine.link import Answer, Link, Stream, decode
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import RawStats, Scope
@@ -402,7 +402,7 @@ class DockerEngine:
     def _understood(self, endpoint: Endpoint) -> Iterator[None]:
         try:
             yield
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except parse.MALFORMED as error:
             raise EngineProtocolError(
                 f"the engine at {self._url} gave an answer to {endpoint.path} of an unknown form: {error!r}"
             ) from error
@@ -418,8 +418,8 @@ class _EventStream(Iterator[EngineEvent]):
     def __next__(self) -> EngineEvent:
         for line in self._lines:
             try:
-                event = parse.parse_event(json.loads(line), self._scope)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                event = parse.parse_event(decode(line), self._scope)
+            except parse.MALFORMED as error:
                 self.close()
                 raise EngineProtocolError(f"the engine sent an event of an unknown form: {error!r}") from error
             if event is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from http.client import HTTPException
 from typing import Any, cast
 from urllib.parse import urlencode
 
+import msgspec
 from urllib3 import BaseHTTPResponse, HTTPResponse, Timeout
 from urllib3 import exceptions as http
 
@@ -26,7 +28,10 @@ NORMAL = frozenset({304, 404, 409})  # answers that the state of a container exp
 MAX_ANSWER_BYTES = 32 << 20
 """No answer is read beyond this, so that nothing which talks at the socket costs the host its memory: a list of a thousand
 containers is about 3 MiB."""
+MAX_LINE_BYTES = 4 << 20
+"""Of a stream: an event has the labels of its container, of which an engine takes less than this."""
 _HEADERS = {"Host": "docker", "User-Agent": f"guardian/{__version__}"}
+_PART_BYTES = 1 << 20
 _FAILURES = (http.HTTPError, HTTPException, OSError)
 _NO_CONNECTION = (http.ProtocolError, http.NewConnectionError, http.SSLError, http.ClosedPoolError, OSError)
 
@@ -55,7 +60,7 @@ class _Reply:
     @property
     def answer(self) -> Answer:
         try:
-            return Answer(self.response.status, json.loads(self.body))
+            return Answer(self.response.status, decode(self.body))
         except ValueError:  # nothing, or no JSON
             return Answer(self.response.status, None)
 
@@ -209,7 +214,7 @@ class Stream(Iterator[bytes]):
     def __init__(self, response: HTTPResponse, ended: str) -> None:
         self._response = response
         self._ended = ended
-        self._lines = iter(response)
+        self._lines = _lines(response)
         self._closed = threading.Event()
 
     def __next__(self) -> bytes:
@@ -236,6 +241,14 @@ class Stream(Iterator[bytes]):
             self._response.shutdown()
 
 
+def decode(raw: bytes) -> Any:
+    """JSON by its standard: ValueError also for NaN, half a surrogate pair, and lists within lists without end."""
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
 def _ask(pool: Pool, method: str, url: str, timeout_s: float, body: Any = None, stream: bool = False) -> _Reply:
     """One request, and nothing that makes it cost more: no retries, redirects, cookies or proxies."""
     response = pool.urlopen(
@@ -251,14 +264,36 @@ def _ask(pool: Pool, method: str, url: str, timeout_s: float, body: Any = None, 
     )
     if stream and response.status < 400:
         return _Reply(response, b"")
-    length = response.headers.get("Content-Length", "")
-    too_large = length.isdigit() and int(length) > MAX_ANSWER_BYTES
-    answer = b"" if too_large else response.read(MAX_ANSWER_BYTES + 1)
-    if too_large or len(answer) > MAX_ANSWER_BYTES:
-        response.close()
-        raise http.HTTPError(f"it is larger than {MAX_ANSWER_BYTES >> 20} MiB")
+    answer = _body(response, time.monotonic() + timeout_s)
     response.release_conn()
     return _Reply(response, answer)
+
+
+def _body(response: BaseHTTPResponse, ends_s: float) -> bytes:
+    """All of it, at the latest by then: an answer that comes in drops keeps within the time-out of each read for ever."""
+    length = response.headers.get("Content-Length", "")
+    left = 0 if length.isdecimal() and (len(length) > 18 or int(length) > MAX_ANSWER_BYTES) else MAX_ANSWER_BYTES + 1
+    parts = []
+    while left > 0 and (part := response.read1(min(left, _PART_BYTES))):
+        parts.append(part)
+        left -= len(part)
+        if time.monotonic() > ends_s:
+            response.close()
+            raise TimeoutError("it did not end in time")
+    if left <= 0:
+        response.close()
+        raise http.HTTPError(f"it is larger than {MAX_ANSWER_BYTES >> 20} MiB")
+    return b"".join(parts)
+
+
+def _lines(response: HTTPResponse) -> Iterator[bytes]:
+    """As they come; what is left at the end without a line's end is none."""
+    begun = b""
+    for part in response.stream():
+        *lines, begun = (begun + part).split(b"\n")
+        yield from lines
+        if len(begun) > MAX_LINE_BYTES:
+            raise http.HTTPError(f"a line is longer than {MAX_LINE_BYTES >> 20} MiB")
 
 
 def _layers(error: BaseException) -> list[BaseException]:

@@ -1,7 +1,7 @@
 """What the Docker Engine answers, turned into values. Pure: each function takes decoded JSON and reads nothing else.
 
-A function raises KeyError, TypeError, ValueError or AttributeError for an answer that is not of the API's form; the
-caller turns that into `EngineProtocolError`.
+A function raises one of `MALFORMED` for an answer that is not of the API's form; the caller turns that into `EngineProtocolError`.
+What anybody may write, labels, never does that: it would hide all containers because of one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800
 _AGE = re.compile(r"(\d+|About an?|Less than a|an?) (second|minute|hour|day|week|month|year)s?", re.IGNORECASE)
 _HEALTH_IN_STATUS = {"healthy": Health.HEALTHY, "unhealthy": Health.UNHEALTHY, "health: starting": Health.STARTING}
 _NEVER = "0001-01-01"  # Go's zero time
+_LARGEST = 2**64 - 1  # that the engine's JSON has
+LONGEST_STOP_S = 3600.0
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def parse_listed(row: Json, scope: Scope) -> Listed | None:
     status = str(row.get("Status", ""))
     shown = re.search(r"\((healthy|unhealthy|health: starting)\)", status)
     return Listed(
-        id=row["Id"],
+        id=_text(row["Id"]),
         name=name,
         service=service,
         state=ContainerState(row["State"]),
@@ -66,7 +69,7 @@ def service_of(labels: Mapping[str, str], name: str, scope: Scope) -> ServiceKey
     """The service that a container belongs to, or None where it is outside `scope`."""
     project = labels.get(PROJECT_LABEL, "")
     if project and project in scope.projects:
-        return ServiceKey(project, labels.get(SERVICE_LABEL) or name)
+        return ServiceKey(project, _text(labels.get(SERVICE_LABEL) or name))
     return ServiceKey("", name) if name in scope.containers else None
 
 
@@ -96,22 +99,22 @@ def parse_container(answer: Json, service: ServiceKey, started_s: float | None) 
     policy = (host.get("RestartPolicy") or {}).get("Name") or "no"
     has_run = answer["State"]["StartedAt"] != "" and not answer["State"]["StartedAt"].startswith(_NEVER)
     ended = has_run and state not in (ContainerState.RUNNING, ContainerState.PAUSED)
-    exit_code = int(answer["State"]["ExitCode"]) if ended else None
+    exit_code = _whole(answer["State"]["ExitCode"]) if ended else None
     number = labels.get(NUMBER_LABEL, "")
     return Container(
-        id=answer["Id"],
-        name=answer["Name"].lstrip("/"),
+        id=_text(answer["Id"]),
+        name=_text(answer["Name"]).lstrip("/"),
         service=service,
-        number=int(number) if number.isdigit() else 1,
+        number=int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 1,
         state=state,
         health=health,
         started_s=started_s if state.up else None,
         started_wall_s=parse_time(answer["State"]["StartedAt"]),
         finished_wall_s=parse_time(answer["State"]["FinishedAt"]) if ended else None,
         exit_code=exit_code,
-        restarts=int(answer.get("RestartCount") or 0),
-        restart_policy=policy,
-        stop_timeout_s=None if config.get("StopTimeout") is None else float(config["StopTimeout"]),
+        restarts=_whole(answer.get("RestartCount") or 0),
+        restart_policy=_text(policy),
+        stop_timeout_s=_stop_timeout_s(config.get("StopTimeout")),
         memory_limit_bytes=_positive(host.get("Memory")),
         memory_reservation_bytes=_positive(host.get("MemoryReservation")),
         cpu_limit_cores=_cpu_limit_cores(host),
@@ -129,9 +132,37 @@ def parse_container(answer: Json, service: ServiceKey, started_s: float | None) 
     )
 
 
-def _positive(value: int | None) -> int | None:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text was expected, not {value!r:.60}")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or not -_LARGEST <= value <= _LARGEST:
+        raise TypeError(f"a whole number was expected, not {value!r:.60}")
+    return value
+
+
+def _count(value: Any) -> int | None:
+    """What can be counted, or is unknown: never less than nothing."""
+    if value is None:
+        return None
+    if _whole(value) < 0:
+        raise ValueError(f"a count was expected, not {value}")
+    return int(value)
+
+
+def _positive(value: Any) -> int | None:
     """The engine writes 0 for "no limit", and -1 for some."""
-    return value if value is not None and value > 0 else None
+    return value if value is not None and _whole(value) > 0 else None
+
+
+def _stop_timeout_s(value: Any) -> float | None:
+    """An hour at the most, and where the engine would never kill (-1): what waits longer is given up all the same."""
+    if value is None:
+        return None
+    return min(float(_whole(value)), LONGEST_STOP_S) if value >= 0 else LONGEST_STOP_S
 
 
 def _cpu_limit_cores(host: Json) -> float | None:
@@ -161,9 +192,9 @@ def parse_labels(labels: Mapping[str, str]) -> Labels:
             continue
         try:
             if label == "guardian.phase":
-                phase = _whole(text, minimum=1)
+                phase = _whole_in(text, minimum=1)
             elif label == "guardian.priority":
-                priority = _whole(text)
+                priority = _whole_in(text)
             elif label == "guardian.protect":
                 protect = _truth(text)
             elif label == "guardian.stop-timeout":
@@ -172,21 +203,21 @@ def parse_labels(labels: Mapping[str, str]) -> Labels:
                 known = "guardian.phase, guardian.priority, guardian.protect and guardian.stop-timeout"
                 raise ValueError(f"there is no such label; there are {known}")
         except ValueError as error:
-            problems.append(f"label {label}: {error}")
+            problems.append(f"label {label if label.isprintable() else repr(label)}: {error}")
     return Labels(phase, protect, priority, stop_timeout_s, tuple(problems))
 
 
-def _whole(text: str, minimum: int | None = None) -> int:
+def _whole_in(text: str, minimum: int | None = None) -> int:
     wanted = "a whole number" if minimum is None else f"a whole number of at least {minimum}"
-    if not re.fullmatch(r"[+-]?\d+", text.strip()) or (minimum is not None and int(text) < minimum):
-        raise ValueError(f"expected {wanted}, got {text!r}")
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", text.strip()) or (minimum is not None and int(text) < minimum):
+        raise ValueError(f"expected {wanted}, got {text[:60]!r}")
     return int(text)
 
 
 def _truth(text: str) -> bool:
     word = text.strip().lower()
     if word not in ("true", "false"):
-        raise ValueError(f"expected true or false, got {text!r}")
+        raise ValueError(f"expected true or false, got {text[:60]!r}")
     return word == "true"
 
 
@@ -196,24 +227,24 @@ def parse_stats(answer: Json, at_s: float) -> RawStats | None:
         return None
     memory = answer.get("memory_stats") or {}
     figures = memory.get("stats") or {}
-    cpu = answer["cpu_stats"]["cpu_usage"].get("total_usage")
+    cpu = _count(answer["cpu_stats"]["cpu_usage"].get("total_usage"))
     throttling = answer["cpu_stats"].get("throttling_data") or {}
     return RawStats(
         at_s=at_s,
-        working_set_bytes=_working_set_bytes(memory.get("usage"), figures),
-        footprint_bytes=footprint_bytes(figures),
+        working_set_bytes=_working_set_bytes(_count(memory.get("usage")), figures),
+        footprint_bytes=_count(footprint_bytes(figures)),
         cpu_total_s=None if not cpu else cpu / 1e9,
         strain=Strain(
-            pids=(answer.get("pids_stats") or {}).get("current"),
-            cpu_periods=throttling.get("periods"),
-            cpu_throttled_periods=throttling.get("throttled_periods"),
+            pids=_count((answer.get("pids_stats") or {}).get("current")),
+            cpu_periods=_count(throttling.get("periods")),
+            cpu_throttled_periods=_count(throttling.get("throttled_periods")),
         ),
     )
 
 
 def _working_set_bytes(usage: int | None, figures: Mapping[str, int]) -> int | None:
     """As `docker stats` shows it: less the file pages that the kernel drops first."""
-    inactive = figures.get("total_inactive_file", figures.get("inactive_file"))
+    inactive = _count(figures.get("total_inactive_file", figures.get("inactive_file")))
     if usage is None or inactive is None:
         return None
     return max(0, usage - inactive)
@@ -248,19 +279,20 @@ def parse_event(raw: Json, scope: Scope) -> EngineEvent | None:
     left = attributes.get("oldName", "").lstrip("/")  # one that is renamed may have been in scope by its old name
     if service_of(attributes, name, scope) is None and service_of(attributes, left, scope) is None:
         return None
-    at_wall_s = raw["timeNano"] / 1e9 if "timeNano" in raw else float(raw["time"])
-    return EngineEvent(at_wall_s, raw["Action"], raw["Actor"]["ID"], name, attributes)
+    at_wall_s = _whole(raw["timeNano"]) / 1e9 if "timeNano" in raw else float(_whole(raw["time"]))
+    plain = {_text(key): _text(value) for key, value in attributes.items()}
+    return EngineEvent(at_wall_s, _text(raw["Action"]), _text(raw["Actor"]["ID"]), name, plain)
 
 
 def parse_info(answer: Json, api_version: str) -> EngineInfo:
     """`GET /info`."""
     return EngineInfo(
-        id=answer["ID"],
-        name=answer["Name"],
-        version=answer["ServerVersion"],
+        id=_text(answer["ID"]),
+        name=_text(answer["Name"]),
+        version=_text(answer["ServerVersion"]),
         api_version=api_version,
         cgroup_version=2 if str(answer.get("CgroupVersion") or "1") == "2" else 1,  # older engines do not say: v1
-        cpus=int(answer["NCPU"]),
-        memory_bytes=int(answer["MemTotal"]),
-        root_dir=answer["DockerRootDir"],
+        cpus=_whole(answer["NCPU"]),
+        memory_bytes=_whole(answer["MemTotal"]),
+        root_dir=_text(answer["DockerRootDir"]),
     )

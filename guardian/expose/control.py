@@ -20,6 +20,7 @@ from guardian.expose.http import BoundedServer, Request, Response, json, not_all
 from guardian.expose.orders import NEEDS_SERVICES, NOTHING_TO_KEEP, Order, OrderKind, OrderReply, resolve
 from guardian.expose.snapshot import Snapshot
 from guardian.expose.status import status
+from guardian.units import LONGEST_S
 
 MODE = 0o660
 
@@ -33,7 +34,7 @@ class OrderBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     order: OrderKind
     services: tuple[str, ...] = ()
     all: bool = False
-    for_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    for_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_S)] | None = None
     keep_phase: Annotated[int, msgspec.Meta(ge=0)] | None = None
     plan_only: bool = False
     restart_engine: bool = False
@@ -118,7 +119,7 @@ class ControlServer:
     def _orders(self, request: Request) -> Response:
         try:
             body = msgspec.json.decode(request.body, type=OrderBody)
-        except msgspec.DecodeError as error:  # ValidationError is one too
+        except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors, and so is what is no UTF-8
             kinds = ", ".join(OrderKind)
             raise UsageError(
                 f"{error}; expected a JSON object with order ({kinds}) and, as needed, services, all, for_s, keep_phase, plan_only, restart_engine"

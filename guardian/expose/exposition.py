@@ -17,9 +17,18 @@ OPENMETRICS = "application/openmetrics-text"
 
 def encode(metrics: Iterable[Metric], accept: str = "") -> tuple[str, bytes]:
     """`(content type, body)` in the format that the `Accept` header asks for, as the client library reads it."""
-    _, content_type = choose_encoder(accept)
+    content_type = _content_type(" ".join(accept.split()))  # it is repeated there: on one line
     lines = _openmetrics(metrics) if content_type.startswith(OPENMETRICS) else _text(metrics)
     return content_type, "".join(lines).encode()
+
+
+def _content_type(accept: str) -> str:
+    """What is not understood counts as not sent: the library compares versions that are none."""
+    try:
+        _, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        _, content_type = choose_encoder("")
+    return content_type
 
 
 def _text(metrics: Iterable[Metric]) -> list[str]:

@@ -33,6 +33,7 @@ LOOK_EVERY_S = 2.0  # how often slow connections are looked for
 CROWDED_LOOK_S = 0.5  # … while all workers are busy
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 64 * 1024
+_MOST_DIGITS = 18  # of a length
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -262,14 +263,17 @@ class _Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers:
             return text(HTTPStatus.LENGTH_REQUIRED, "send a Content-Length")
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
+        if not (length.isascii() and length.isdigit() and len(length) <= _MOST_DIGITS):
             return text(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
         if int(length) > MAX_BODY_BYTES:
             return text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             return text(HTTPStatus.BAD_REQUEST, "the body is shorter than its Content-Length")
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:  # "//[" looks like the beginning of an IPv6 address
+            return text(HTTPStatus.BAD_REQUEST, "the address cannot be read")
         query = {name: values[-1] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         request = Request(self.command, url.path, query, self.headers, body, self.server.peer(self._state.sock))
         self._state.waiting_since_s = None

@@ -29,6 +29,7 @@ DiskPath = Callable[[], str | None] | str | None
 
 _Pair = tuple[int | None, int | None]
 _UNKNOWN: _Pair = (None, None)
+_TOO_MUCH = 1 << 63  # bytes
 _FIRST_LINE = 512  # bytes of /proc/stat; it is a quarter of that
 
 
@@ -100,7 +101,8 @@ class HostSensor:
 def _by_psutil(read: Callable[[], Any], field: str) -> _Pair:
     try:
         found = read()
-        return found.total, getattr(found, field)
+        total, part = found.total, getattr(found, field)
+        return (total, part) if 0 <= part <= total < _TOO_MUCH else _UNKNOWN
     except Exception:  # psutil raises OSError, KeyError, ValueError … for what it cannot read: all of them mean unknown
         return _UNKNOWN
 

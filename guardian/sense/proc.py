@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _LONGEST = 16_384  # bytes; /proc/meminfo has about 1,500, and of /proc/stat only the first line counts
 _KIB = 1024
+_MOST_DIGITS = 16  # of a size in KiB or a count of ticks: what is longer is none
 _CPU_FIELDS = 8  # user nice system idle iowait irq softirq steal; guest time is part of user and nice
 _CPU_LEAST = 4  # what every kernel has
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -62,13 +63,17 @@ def swap_bytes(meminfo: bytes) -> tuple[int, int] | None:
     return None if total is None or free is None or free > total else (total * _KIB, (total - free) * _KIB)
 
 
+def _is_count(field: bytes) -> bool:
+    return field.isdigit() and len(field) <= _MOST_DIGITS
+
+
 def _kib(meminfo: bytes, name: bytes) -> int | None:
     start = meminfo.find(name)
     if start < 0 or (start > 0 and meminfo[start - 1] != ord("\n")):
         return None
     start += len(name)
     number, _, unit = meminfo[start : meminfo.find(b"\n", start)].strip().partition(b" ")
-    return int(number) if number.isdigit() and unit == b"kB" else None
+    return int(number) if _is_count(number) and unit == b"kB" else None
 
 
 # --- stat -----------------------------------------------------------------------------------------------------------
@@ -91,7 +96,7 @@ def cpu_ticks(stat: bytes) -> CpuTicks | None:
     """
     line, newline, _ = stat.partition(b"\n")
     name, *fields = line.split()[: 1 + _CPU_FIELDS] or [b""]
-    if not newline or name != b"cpu" or len(fields) < _CPU_LEAST or not all(field.isdigit() for field in fields):
+    if not newline or name != b"cpu" or len(fields) < _CPU_LEAST or not all(map(_is_count, fields)):
         return None
     ticks = [int(field) for field in fields] + [0] * (_CPU_FIELDS - len(fields))
     user, nice, system, idle, iowait, irq, softirq, steal = ticks

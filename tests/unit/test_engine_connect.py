@@ -8,6 +8,7 @@ import socketserver
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from queue import Queue
@@ -18,7 +19,7 @@ from urllib3 import HTTPSConnectionPool
 from guardian.clock import SystemClock
 from guardian.config.schema import Config, EngineConfig, PhaseConfig
 from guardian.engine.connect import LOCAL_SOCKET, open_engine, resolve
-from guardian.engine.endpoints import INFO, LIST, Endpoint
+from guardian.engine.endpoints import EVENTS, INFO, LIST, Endpoint
 from guardian.engine.link import MAX_ANSWER_BYTES, Link
 from guardian.engine.pools import open_pool, read_tls
 from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
@@ -222,6 +223,62 @@ def test_an_answer_that_is_late_is_a_timeout(serve: Callable[[Reply], Link]) -> 
         link.get(SLOW, 0.1)
     slow.set()
     assert link.get(INFO, 2)
+
+
+def test_an_answer_in_drops_keeps_the_deadline(tmp_path: Path) -> None:
+    """An answer that comes in drops ends at the call's deadline, although no single read of it is late."""
+    left = threading.Event()
+
+    class Drops(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            if b"/version" in self.rfile.readline():
+                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"ApiVersion": "1.41"}')
+                return
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            with suppress(OSError):
+                while not left.wait(0.02):
+                    self.wfile.write(b" ")
+
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "drops.sock"), Drops) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        link = Link(f"unix://{tmp_path}/drops.sock", 2, SystemClock(), NullTelemetry())
+        with pytest.raises(EngineTimeout, match=r"did not answer within 0\.2s"):
+            link.get(INFO, 0.2)
+        left.set()
+        link.close()
+        server.shutdown()
+
+
+def test_a_stream_whose_line_never_ends_is_given_up(tmp_path: Path) -> None:
+    """A stream whose line never ends is given up before it is memory."""
+
+    class Endless(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            if b"/version" in self.rfile.readline():
+                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"ApiVersion": "1.41"}')
+                return
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"x" * 65536)
+
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "endless.sock"), Endless) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        link = Link(f"unix://{tmp_path}/endless.sock", 2, SystemClock(), NullTelemetry())
+        with pytest.raises(EngineUnreachable, match="ended the stream"):
+            list(link.stream(EVENTS, 2, {}))
+        link.close()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"a": NaN}', '"\\ud800"'])
+def test_what_is_no_json_by_its_standard_is_a_protocol_error(body: str, serve: Callable[[Reply], Link]) -> None:
+    """NaN, half a surrogate pair, and lists within lists without end are no JSON: an error of guardian's own."""
+    link = serve(lambda path: (200, '{"ApiVersion": "1.41"}' if path.endswith("/version") else body))
+    with pytest.raises(EngineProtocolError, match="no JSON"):
+        link.get(LIST, 2)
 
 
 def test_an_answer_that_is_too_large_is_not_taken_in(serve: Callable[[Reply], Link]) -> None:

@@ -318,3 +318,24 @@ def _stats(memory: dict[str, Any]) -> dict[str, Any]:
         "cpu_stats": {"cpu_usage": {"total_usage": 500_000_000}},
         "pids_stats": {"current": 4},
     }
+
+
+@pytest.mark.parametrize(("written", "number"), [("2", 2), ("", 1), ("²", 1), ("9" * 5000, 1), ("-3", 1)])
+def test_a_replica_number_that_is_none_hides_no_container(written: str, number: int) -> None:
+    """A label for the replica's number that is no number counts as 1: whoever sets it must not hide all containers."""
+    assert container(Config={"Labels": {**WEB, "com.docker.compose.container-number": written}}).number == number
+
+
+@pytest.mark.parametrize(("written", "seconds"), [(None, None), (0, 0), (20, 20), (-1, 3600), (10**9, 3600)])
+def test_a_stop_timeout_without_end_is_an_hour(written: int | None, seconds: float | None) -> None:
+    """A container that the engine would never kill, by a stop timeout of -1, gets an hour, and is not killed at once."""
+    assert container(Config={"StopTimeout": written}).stop_timeout_s == seconds
+
+
+@pytest.mark.parametrize("text", ["1000000000", "9" * 5000, "²"])
+def test_a_priority_that_is_no_number_of_people_s_counts_as_not_set(text: str) -> None:
+    """A priority of ten digits or more counts as not set, and is told."""
+    labels = parse.parse_labels({"guardian.priority": text})
+    assert labels.priority is None
+    assert len(labels.problems) == 1
+    assert len(labels.problems[0]) < 200
