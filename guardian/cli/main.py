@@ -14,6 +14,7 @@ from guardian.errors import GuardianError
 
 COMMANDS = {
     "run": "Run the daemon.",
+    "init": "Propose a configuration for a Compose project, or for what runs now.",
     "check": "Check a configuration file.",
     "reload": "Have the daemon read its configuration again.",
     "status": "Show levels, phases against budgets, services, and what is shed.",

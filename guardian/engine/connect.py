@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from guardian.clock import Clock, SystemClock
 from guardian.config.schema import Config
 from guardian.engine.docker import DockerEngine
-from guardian.engine.pools import read_tls
+from guardian.engine.link import Link
+from guardian.engine.pools import TLSConfig, read_tls
 from guardian.engine.protocol import Engine
 from guardian.errors import EngineError
 from guardian.telemetry import NullTelemetry, Telemetry
@@ -25,6 +26,12 @@ def open_engine(config: Config, clock: Clock, telemetry: Telemetry) -> Engine:
     if config.engine.url == "simulated":
         raise EngineError("engine.url: the simulated engine needs a scenario; use `guardian run --engine simulated`")
     return _docker(config.engine.url, float(config.engine.timeout), clock, telemetry, os.environ)
+
+
+def open_link(config: Config, clock: Clock) -> Link:
+    """Connections to the same engine, for an operator's calls that the daemon has no use for. Raises EngineError likewise."""
+    url = resolve(config.engine.url, os.environ)
+    return Link(url, float(config.engine.timeout), clock, NullTelemetry(), _tls(url, os.environ))
 
 
 def resolve(url: str, environment: Mapping[str, str]) -> str:
@@ -53,4 +60,8 @@ def reachable(url: str, timeout_s: float = 2.0) -> bool:
 
 def _docker(url: str, timeout_s: float, clock: Clock, telemetry: Telemetry, environment: Mapping[str, str]) -> DockerEngine:
     resolved = resolve(url, environment)
-    return DockerEngine(resolved, timeout_s, clock, telemetry, read_tls(environment) if resolved.startswith("tcp://") else None)
+    return DockerEngine(resolved, timeout_s, clock, telemetry, _tls(resolved, environment))
+
+
+def _tls(url: str, environment: Mapping[str, str]) -> TLSConfig | None:
+    return read_tls(environment) if url.startswith("tcp://") else None

@@ -19,7 +19,11 @@ from guardian.units import parse_bytes
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "guardian.service"
 MIB = 1024 * 1024
-PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("README", "concepts", "operations", "security"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{name}.md" for name in ("README", "concepts", "init", "operations", "security")),
+]
 
 
 def configuration() -> dict[str, Any]:
