@@ -57,6 +57,7 @@ CONFIG_POLL_S = 1.1  # more than the second for which an edit must stay the same
 WAITING_CONTAINERS_S = 0.25  # pace of the containers' job while something waits to be read: a little over `READ_AGAIN_S`
 STATUS_EVERY_S = 10.0
 WATCHDOG_EVERY_S = 1.0
+LATE_S = 5.0  # a tick that begins so much later than planned did not find the process running
 
 _log = logs.get("daemon")
 
@@ -87,7 +88,7 @@ class Daemon:
         _make_directory(state_dir)
         self._lock = StateLock(state_dir, self._clock.wall())
         self._engine_lock: EngineLock | None = None
-        self._scheduler = Scheduler(self._clock, _job_failed, _clock_set)
+        self._scheduler = Scheduler(self._clock, _job_failed, self._clock_set)
         self._store = Store(
             state_dir / LEDGER_NAME,
             self._clock,
@@ -146,7 +147,13 @@ class Daemon:
         self._web = WebServer(
             config.web.listen, self._metrics, self._trace, self._ledger.history, self._clock, access(config.web)
         )
-        self._control = ControlServer(Path(config.web.control), lambda: self._loop.snapshot, self._order, self._ledger.history)
+        self._control = ControlServer(
+            Path(config.web.control),
+            lambda: self._loop.snapshot,
+            self._order,
+            self._ledger.history,
+            on_cut=lambda: self._metrics.connection_cut("control"),
+        )
         self._courier: Courier | None = None
         self._notify(config)
         self._triggers = PressureTriggers(self._pressed)
@@ -199,7 +206,10 @@ class Daemon:
         # One tick alone may have waited for the ledger; a host on which the next takes as long is slow.
         self._least_s = bearable_s(min(before_s, self._took_s), calm_s)
         self._interval_s = max(self._loop.pace.next_s, self._least_s)
-        self._metrics.ticked(self._took_s, self._scheduler.lag("tick"), self._interval_s)
+        lag_s = self._scheduler.lag("tick")
+        self._metrics.ticked(self._took_s, lag_s, self._interval_s)
+        if lag_s > LATE_S:
+            self._metrics.time_jumped("late")
         self._scheduler.repace("tick", self._interval_s)
         self._scheduler.repace("containers", self._containers_within())
         if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):
@@ -301,6 +311,10 @@ class Daemon:
         if self._clock.monotonic() - self._began_s >= self._least_s:
             self._scheduler.wake("tick")
 
+    def _clock_set(self, seconds: float) -> None:
+        self._metrics.time_jumped("clock_set")
+        _log.warning("the wall clock was set", seconds=round(seconds, 1))
+
     def _make_prober(self) -> Prober:
         return start_prober(self._clock, self._take_probe, lambda: self._scheduler.wake("tick"))
 
@@ -387,7 +401,3 @@ def _notice(text: str) -> None:
 
 def _job_failed(name: str, error: BaseException) -> None:
     _log.error("a job failed and goes on", job=name, error=f"{type(error).__name__}: {error}", exc_info=error)
-
-
-def _clock_set(seconds: float) -> None:
-    _log.warning("the wall clock was set", seconds=round(seconds, 1))

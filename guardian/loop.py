@@ -506,4 +506,7 @@ class Loop:
         """Whether the host was suspended since the last tick."""
         slept_s = self._clock.boottime() - self._clock.monotonic()
         before, self._slept_s = self._slept_s, slept_s
-        return slept_s - before > SUSPEND_S
+        if slept_s - before <= SUSPEND_S:
+            return False
+        self._telemetry.time_jumped("suspend")
+        return True

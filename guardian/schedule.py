@@ -91,7 +91,7 @@ class Scheduler:
             if job.running:
                 job.woken_s = now_s if job.woken_s is None else job.woken_s
                 return
-            job.due_s = now_s
+            job.due_s = min(job.due_s, now_s)  # one that is late already stays as late as it is
         self._translate(name)
 
     def repace(self, name: str, interval_s: float) -> None:

@@ -72,6 +72,12 @@ _ALL = (
         ("resource",),
     ),
     Spec(
+        "guardian_time_jumps_total",
+        "counter",
+        "Times that time passed unseen: late (a tick began over 5 s late), suspend (the host slept), clock_set (the wall clock).",
+        ("kind",),
+    ),
+    Spec(
         "guardian_sample_duration_seconds",
         "histogram",
         "How long one reading took, of the host or of all containers.",
@@ -86,6 +92,12 @@ _ALL = (
     ),
     Spec(
         "guardian_sample_failures_total", "counter", "Readings that failed; what they would have said is unknown.", ("source",)
+    ),
+    Spec(
+        "guardian_connections_cut_total",
+        "counter",
+        "Connections of readers that were cut because they took too long, by side: web or control.",
+        ("side",),
     ),
     Spec("guardian_log_lines_dropped_total", "counter", "Log lines lost because whoever reads the log was too slow."),
     Spec("guardian_host_memory_total_bytes", "gauge", "Memory of the host."),
@@ -248,6 +260,11 @@ _ALL = (
     Spec("guardian_ledger_open", "gauge", "Sheds that guardian still owes a restore for."),
     Spec("guardian_ledger_late_writes_total", "counter", "Times that guardian acted before the ledger had written it down."),
     Spec("guardian_ledger_write_failures_total", "counter", "Writes of the ledger that failed."),
+    Spec(
+        "guardian_ledger_put_aside_total",
+        "counter",
+        "Times that the ledger's file was broken and put aside: what was owed before is not known any more.",
+    ),
     Spec(
         "guardian_record_dropped_total",
         "counter",

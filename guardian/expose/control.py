@@ -52,12 +52,13 @@ class ControlServer:
         get_snapshot: Callable[[], Snapshot | None],
         submit_order: SubmitOrder,
         get_history: GetHistory,
+        on_cut: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._get_snapshot = get_snapshot
         self._submit_order = submit_order
         self._get_history = get_history
-        self._server = _UnixServer(str(path), self._answer, socket.AF_UNIX)
+        self._server = _UnixServer(str(path), self._answer, socket.AF_UNIX, on_cut=on_cut)
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             _remove_stale(path)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
@@ -25,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from guardian import __version__, logs
+from guardian.workers import Workers
 
 WORKERS = 16
 DEADLINE_S = 10.0
@@ -112,11 +114,18 @@ class BoundedServer(socketserver.TCPServer):
         app: App,
         family: socket.AddressFamily,
         wrap: Callable[[socket.socket], ssl.SSLSocket] | None = None,
+        on_cut: Callable[[], None] = lambda: None,
     ) -> None:
-        """`wrap` makes a TLS connection, its handshake still to be done, of an accepted one; None: connections stay plain."""
+        """`wrap` makes a TLS connection, its handshake still to be done, of an accepted one; None: connections stay plain.
+
+        `on_cut` hears of each connection that took too long. One thread is there from the start: whoever asks alone is
+        answered on a host that has no thread to give.
+        """
         self.address_family = family
         self.app = app
         self._wrap = wrap
+        self._on_cut = on_cut
+        self._workers = Workers("http", WORKERS, ready=1)
         self._slots = threading.BoundedSemaphore(WORKERS)
         self._connections: dict[int, _Connection] = {}
         self._lock = threading.Lock()
@@ -139,11 +148,15 @@ class BoundedServer(socketserver.TCPServer):
             self._thread.join()
             self._thread = None
         self.server_close()
-        self._cut_slower_than(0.0)
+        self._cut_slower_than(0.0, count=False)
 
     def peer(self, sock: socket.socket) -> str:
         """Who is on the other side, for `Request.peer`."""
         return str(sock.getpeername())
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._workers.close()
 
     # --- socketserver ------------------------------------------------------------------------------------------------
 
@@ -161,8 +174,8 @@ class BoundedServer(socketserver.TCPServer):
         with self._lock:
             self._connections[id(connection)] = connection
         try:
-            threading.Thread(target=self._serve, args=(connection, client_address), name="http", daemon=True).start()
-        except RuntimeError:  # the host has no thread to give
+            self._workers.submit(partial(self._serve, connection, client_address))
+        except RuntimeError:  # the host has no thread to give, or this ends
             self._forget(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
@@ -194,7 +207,7 @@ class BoundedServer(socketserver.TCPServer):
         self.shutdown_request(connection.sock)
         self._slots.release()
 
-    def _cut_slower_than(self, seconds: float) -> None:
+    def _cut_slower_than(self, seconds: float, count: bool = True) -> None:
         ends_s = time.monotonic() - seconds
         with self._lock:
             slow = [
@@ -204,6 +217,9 @@ class BoundedServer(socketserver.TCPServer):
                 with contextlib.suppress(OSError):  # gone already
                     # Wakes the thread that waits for it. That of TLS would take its state from under that thread.
                     socket.socket.shutdown(one.sock, socket.SHUT_RDWR)
+                one.waiting_since_s = None
+                if count:
+                    self._on_cut()
 
 
 class _HeadTooLarge(HTTPException):

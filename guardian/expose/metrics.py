@@ -41,6 +41,8 @@ class Metrics:
         self._ticks = _histogram("guardian_tick_duration_seconds")
         self._samples = _histogram("guardian_sample_duration_seconds")
         self._sample_failures = _counter("guardian_sample_failures_total")
+        self._time_jumps = _counter("guardian_time_jumps_total")
+        self._cut = _counter("guardian_connections_cut_total")
         self._log_dropped = _counter("guardian_log_lines_dropped_total")
         self._actions = _counter("guardian_actions_total")
         self._action_durations = _histogram("guardian_action_duration_seconds")
@@ -50,6 +52,7 @@ class Metrics:
         self._overrides = _counter("guardian_overrides_total")
         self._late_writes = _counter("guardian_ledger_late_writes_total")
         self._write_failures = _counter("guardian_ledger_write_failures_total")
+        self._put_aside = _counter("guardian_ledger_put_aside_total")
         self._record_dropped = _counter("guardian_record_dropped_total")
         self._record_failures = _counter("guardian_record_write_failures_total")
         self._notifications = _counter("guardian_notifications_total")
@@ -65,6 +68,10 @@ class Metrics:
             self._pressed.labels(resource)
         for kind in ("started", "stopped"):
             self._overrides.labels(kind)
+        for kind in ("late", "suspend", "clock_set"):
+            self._time_jumps.labels(kind)
+        for side in ("web", "control"):
+            self._cut.labels(side)
 
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collector(self))
@@ -160,6 +167,12 @@ class Metrics:
     def overridden(self, kind: str) -> None:
         self._overrides.labels(kind).inc()
 
+    def time_jumped(self, kind: str) -> None:
+        self._time_jumps.labels(kind).inc()
+
+    def connection_cut(self, side: str) -> None:
+        self._cut.labels(side).inc()
+
     def log_dropped(self, lines: int) -> None:
         self._log_dropped.inc(lines)
 
@@ -177,6 +190,9 @@ class Metrics:
 
     def record_size(self, size_bytes: int) -> None:
         self._last["guardian_record_size_bytes",] = float(size_bytes)
+
+    def ledger_put_aside(self) -> None:
+        self._put_aside.inc()
 
     def config_reloaded(self, ok: bool, at_wall_s: float) -> None:
         self._last["guardian_config_last_reload_successful",] = float(ok)

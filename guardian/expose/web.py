@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class WebServer:
                 host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
             )[0]
             wrap = None if access.certificate is None else access.certificate.wrap
-            self._server = BoundedServer(address, self._answer, family, wrap)
+            self._server = BoundedServer(address, self._answer, family, wrap, partial(metrics.connection_cut, "web"))
         except OSError as error:
             raise GuardianError(f"web.listen: {listen}: {error.strerror or error}; use an address of this host") from None
         try:

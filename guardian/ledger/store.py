@@ -338,6 +338,7 @@ class Store:
                     f"{self._path}: cannot open the ledger: {error}; check that the directory can be written to and has room"
                 ) from None
         aside = put_aside(self._path, self._clock.wall())
+        self._telemetry.ledger_put_aside()
         self._on_notice(
             f"{self._path}: the ledger was broken and is now {aside}; a new one is begun. What guardian had stopped before is "
             "not known any more: compare with `docker ps --all`, and start what is missing"

@@ -125,12 +125,16 @@ class Feed:
 
     def take_events(self, events: Iterable[EngineEvent]) -> None:
         """Have read anew what these changed."""
-        self.touch({event.container_id for event in events if event.action.partition(":")[0] in _CHANGES})
+        changed = {event.container_id for event in events if event.action.partition(":")[0] in _CHANGES}
+        self.touch(changed, by_event=True)
 
-    def touch(self, container_ids: Collection[str]) -> None:
-        """What is known of these may be untrue from now on: it is read anew soon, and nothing is dated later until then."""
+    def touch(self, container_ids: Collection[str], by_event: bool = False) -> None:
+        """What is known of these may be untrue from now on: it is read anew soon, and nothing is dated later until then.
+
+        A difference of which no event tells shows that the stream is silent: it is opened anew.
+        """
         if container_ids:
-            self._listing.touch(container_ids)
+            self._listing.touch(container_ids, by_event)
             self._want_refresh()
 
     def distrust(self) -> None:
@@ -213,6 +217,7 @@ class Feed:
             _log.warning(
                 "containers had changed and no event had told: following the events anew", containers=", ".join(missed)
             )
+            self._telemetry.event_stream_reconnected()
             self._events.reopen()
         return listing.containers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from guardian.clock import Clock
 from guardian.engine.protocol import Engine, Scope
@@ -48,6 +48,7 @@ class Listing:
         self._untold: dict[str, tuple[float, str]] = {}  # by id: since when a difference waits for its event, and a name
         self._lock = threading.Lock()
         self._touched: dict[str, float] = {}  # by id: since when what is known of it may be untrue
+        self._own: set[str] = set()  # … of those, the ones of which no event has told
 
     @property
     def outdated(self) -> bool:
@@ -63,14 +64,21 @@ class Listing:
         """Ids of containers in a state that ends by itself: to be read anew now and then."""
         return tuple(one.id for one in self.containers if one.state in _PASSING)
 
-    def touch(self, container_ids: Collection[str]) -> None:
-        """Something was heard of these: they are to be read anew, and until then nothing here is dated later than now."""
+    def touch(self, container_ids: Collection[str], by_event: bool = True) -> None:
+        """Something was heard of these: they are to be read anew, and until then nothing here is dated later than now.
+
+        Where that was no event (`by_event` False), one is to tell of every difference that the reading shows: see `missed`.
+        """
         self._engine.invalidate(container_ids)
         with self._lock:
             since_s = self._clock.monotonic() - HEARD_WITHIN_S
+            if not by_event:
+                self._own.update(id_ for id_ in container_ids if id_ not in self._touched)
             for id_ in container_ids:
                 self._touched.setdefault(id_, since_s)
-                self._untold.pop(id_, None)
+                if by_event:
+                    self._untold.pop(id_, None)
+                    self._own.discard(id_)
 
     def list(self, check: bool = False) -> None:
         """Read the whole list. With `check` it is expected to show nothing new: see `missed`. Raises EngineError."""
@@ -82,7 +90,7 @@ class Listing:
             self._put_back(touched)
             raise
         if check:
-            self._note_untold(listed, touched)
+            self._note_untold(listed, (listed.keys() | self._by_id.keys()) - touched.keys())
         self.listed_s, self._listed_scope = began_s, scope
         self._replace(listed, began_s)
 
@@ -102,6 +110,10 @@ class Listing:
             raise
         self._read_s = {id_: at_s for id_, at_s in self._read_s.items() if began_s - at_s < READ_AGAIN_S}
         self._read_s.update(dict.fromkeys(ids, began_s))
+        with self._lock:
+            own = self._own.intersection(touched)
+            self._own -= own
+        self._note_untold(found, own)
         gone = set(ids) - found.keys()
         self._replace({id_: one for id_, one in {**self._by_id, **found}.items() if id_ not in gone}, began_s)
         return frozenset(ids)
@@ -112,7 +124,7 @@ class Listing:
             self.at_s = min((at_s, *self._touched.values()))
 
     def missed(self) -> tuple[str, ...]:
-        """Names of containers of which a check has shown something that no event has told; each once."""
+        """Names of containers of which something was seen that no event has told in time; each once."""
         with self._lock:
             late_s = self._clock.monotonic() - LATE_S
             missed = {id_: name for id_, (since_s, name) in self._untold.items() if since_s <= late_s}
@@ -141,10 +153,11 @@ class Listing:
             self.containers = tuple(by_id.values())
         self.confirm(began_s)
 
-    def _note_untold(self, listed: dict[str, Container], touched: Collection[str]) -> None:
+    def _note_untold(self, shown: Mapping[str, Container], ids: Collection[str]) -> None:
+        """Of these an event is to tell, where what is shown of them now differs from what was known."""
         known = self._by_id
-        differing = {id_ for id_ in listed.keys() | known.keys() if listed.get(id_) != known.get(id_)}
         with self._lock:
             now_s = self._clock.monotonic()
-            for id_ in differing - self._touched.keys() - set(touched) - set(self.passing):
-                self._untold[id_] = (now_s, (listed.get(id_) or known[id_]).name)
+            for id_ in set(ids) - self._touched.keys() - set(self.passing):
+                if (one := shown.get(id_)) != known.get(id_):
+                    self._untold[id_] = (now_s, (one or known[id_]).name)

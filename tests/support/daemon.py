@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,21 @@ class GuardianProcess:
         new.write_text(text)
         new.replace(self.config_path)
 
-    def start(self, wait: bool = True, timeout_s: float = 30.0, **environ: str) -> None:
-        """Start; `wait` until it is ready. May be called again after `stop`, `kill` or `ended`."""
+    def start(
+        self, wait: bool = True, timeout_s: float = 30.0, under: Sequence[str] = (), log: int | None = None, **environ: str
+    ) -> None:
+        """Start, as the end of the command `under`; `wait` until it is ready. May be called again after `stop`, `kill` or `ended`.
+
+        What is written to the descriptor `log`, in place of the file `log_path`, the caller has to bring there.
+        """
         command = [
-            sys.executable, "-m", "guardian", "run", "--config", str(self.config_path), "--state-dir", str(self.state_dir),
+            *under, sys.executable, "-m", "guardian", "run", "--config", str(self.config_path), "--state-dir", str(self.state_dir),
             "--control", str(self.socket), "--listen", "127.0.0.1:0", *self._arguments,
         ]  # fmt: skip
         offset = self.log_path.stat().st_size if self.log_path.exists() else 0
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**self._environ, **environ})
+        with self.log_path.open("ab") as file:
+            out = file if log is None else log
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, env={**self._environ, **environ})
         if wait:
             self._address = eventually(lambda: self._listening(offset), "guardian to listen", timeout_s)
             eventually(self.ready, "guardian to be ready", timeout_s)
@@ -158,3 +164,8 @@ class GuardianProcess:
             if line.get("event") == "guardian starts":
                 return f"http://{line['address']}"
         return ""
+
+
+def in_view_of(mounts: str) -> tuple[str, ...]:
+    """For `start(under=…)`: these shell commands mount things that this daemon alone sees."""
+    return ("unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{mounts}; exec "$@"', "sh")

@@ -171,6 +171,11 @@ class ReferencePlatform:
         assert ended["ExitCode"] == 0, f"{service}: ctl {' '.join(words)}: {answer}"
         return answer
 
+    def order(self, service: str, *words: str) -> None:
+        """One order to the stand-in, whose answer nobody waits for."""
+        made = self._client.exec_create(self.container(service), ["/standin", "ctl", *words])
+        self._client.exec_start(made["Id"], detach=True)
+
     # --- what an operator does --------------------------------------------------------------------------------------
 
     def stop(self, service: str) -> None:
@@ -178,6 +183,14 @@ class ReferencePlatform:
 
     def start(self, service: str) -> None:
         self._client.start(self.container(service))
+
+    def discard(self, service: str) -> None:
+        """Remove its container, as `docker rm -f` does."""
+        self._client.remove_container(self.container(service), force=True)
+
+    def create(self, service: str) -> None:
+        """A new container for it, not started, as `docker compose create` does."""
+        self._create(next(one for one in self.services if one.name == service))
 
     # --- how --------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,11 @@ class Processes:
     def alive(self) -> set[str]:
         return {name for name, pid in self._pids.items() if _lives(pid)}
 
+    def hangs(self, service: str) -> bool:
+        """Whether a thread of it waits for a disk, and cannot be killed."""
+        tasks = Path(f"/proc/{self._pids[service]}/task").iterdir()
+        return any((task / "stat").read_text().rpartition(")")[2].split()[0] == "D" for task in tasks)
+
     def grow(self, service: str, size_bytes: int) -> None:
         """At 200 MiB a second, by the socket in the container's root; does not wait."""
         socket = f"/proc/{self._pids[service]}/root/standin.sock"

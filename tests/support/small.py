@@ -6,7 +6,7 @@ after `relax`. All other signals are off, so that nothing but the test decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -74,9 +74,9 @@ def _holds(platform: ReferencePlatform, service: str) -> bool:
         return False
 
 
-def start(guardian: GuardianProcess, **environ: str) -> None:
+def start(guardian: GuardianProcess, under: Sequence[str] = (), log: int | None = None, **environ: str) -> None:
     """Start it, and return once it has seen the platform."""
-    guardian.start(**environ)
+    guardian.start(under=under, log=log, **environ)
     eventually(lambda: guardian.status()["engine"]["up"], "guardian sees the engine")
 
 

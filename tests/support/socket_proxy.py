@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 Stage = Literal["arrived", "forwarded", "answered"]
@@ -54,6 +54,10 @@ class Instead(Exception):
     def __init__(self, raw: bytes) -> None:
         super().__init__()
         self.raw = raw
+
+
+class Silence(Exception):
+    """Raised by a hook at `answered`: the client gets the head of the answer and nothing after it, for as long as it stays."""
 
 
 @dataclass(slots=True)
@@ -192,7 +196,11 @@ class SocketProxy:
             connection.client.socket.sendall(answer.raw)
             answer = connection.answer()
         request.status, request.answered_s = status, time.monotonic()
-        self._run("answered", request)
+        try:
+            self._run("answered", request)
+        except Silence:
+            connection.client.socket.sendall(answer.raw)
+            connection.swallow()
         connection.client.socket.sendall(answer.raw)
         if method == "HEAD" or status in (204, 304):
             return True
@@ -308,6 +316,12 @@ class _Connection:
             self.client.socket.sendall(chunk)
             if _is_last(chunk):
                 return True
+
+    def swallow(self) -> NoReturn:
+        """All that the engine says is lost, until one side leaves."""
+        while True:
+            self._watch({self.engine})
+            self.engine.buffer = b""
 
     def pass_both_ways(self) -> None:
         """Until both sides have closed their end: a client of `attach` closes its own first."""

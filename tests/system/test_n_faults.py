@@ -1,7 +1,5 @@
-"""Faults around the daemon: of the engine's answers, of its containers, of the disk, and of what the host grants.
-
-After, and where it can be during, each of them guardian does what it is for: under pressure it sheds the one service
-that is needed, and restores it when there is room. It never touches another, and counts nothing that did not happen.
+"""Faults around the daemon: of the engine's answers, of the disk, and of what the host grants; `support.promises` says
+what is promised under each.
 """
 
 from __future__ import annotations
@@ -11,9 +9,9 @@ import resource
 import shutil
 import signal
 import socket
-import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,13 +19,27 @@ import psutil
 import pytest
 from support import small
 from support.daemon import GuardianProcess
+from support.disks import frozen, run, small_disk
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
-from support.socket_proxy import Cut, Instead, Recorded, SocketProxy
+from support.promises import (
+    GONE_WRONG,
+    answer,
+    cut,
+    did_nothing,
+    is_as_promised,
+    is_events,
+    is_read,
+    restores,
+    sheds,
+    silence,
+)
+from support.scarcity import limited
+from support.socket_proxy import Instead, SocketProxy
 from support.waiting import eventually
 
 Make = Callable[..., GuardianProcess]
-GONE_WRONG = ("failed", "refused", "timed_out")
+FROZEN_S = 6.0  # more than LATE_S of the daemon
 
 
 @pytest.fixture
@@ -38,58 +50,7 @@ def guardian(make_guardian: Make, platform: ReferencePlatform, proxy: SocketProx
     return guardian
 
 
-def is_read(request: Recorded) -> bool:
-    return request.method in ("GET", "HEAD") and request.route != "/events"
-
-
-def is_events(request: Recorded) -> bool:
-    return request.route == "/events"
-
-
-def sheds(guardian: GuardianProcess, platform: ReferencePlatform) -> None:
-    """Under pressure it stops the victim, and books it."""
-    small.press(platform)
-    eventually(lambda: platform.running() == small.SERVICES - {small.VICTIM}, "the shed", 40)
-    eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "its booking")
-
-
-def restores(guardian: GuardianProcess, platform: ReferencePlatform) -> None:
-    """With room it starts the victim, and owes nothing more; a stop whose answer was lost is in doubt for half a minute."""
-    small.relax(platform)
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 40)
-    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "its booking", 60)
-
-
-def is_as_promised(guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy) -> None:
-    """It sheds and restores, touched nobody else at any time, and has counted one of each."""
-    sheds(guardian, platform)
-    restores(guardian, platform)
-    assert set(small.stopped_by(platform, proxy)) == {small.VICTIM}
-    assert set(small.started_by(platform, proxy)) == {small.VICTIM}
-    for action in ("shed", "restore"):
-        assert guardian.metric("guardian_actions_total", action=action, result="done") == 1
-
-
-def did_nothing(guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy) -> None:
-    small.after_ticks(guardian, 4)
-    assert platform.running() == small.SERVICES
-    assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == []
-
-
 # --- what the engine answers ----------------------------------------------------------------------------------------
-
-
-def cut(_request: Recorded) -> None:
-    raise Cut
-
-
-def answer(status: str, body: bytes, length: int | None = None) -> Callable[[Recorded], None]:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n"
-
-    def hook(_request: Recorded) -> None:
-        raise Instead(head.encode() + body)
-
-    return hook
 
 
 ANSWERS = {
@@ -143,6 +104,105 @@ def test_a_stream_of_events_that_never_holds_is_made_up_for(
     is_as_promised(guardian, platform, proxy)
 
 
+def test_an_engine_that_does_not_answer_stops_nothing(
+    guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """While no call is answered nothing is done and it shows; once they are, all is as promised."""
+    proxy.hold("arrived", lambda _: True)
+    eventually(lambda: guardian.metric("guardian_engine_up") == 0, "guardian sees that the engine hangs")
+    small.press(platform)
+    did_nothing(guardian, platform, proxy)
+    assert guardian.metric("guardian_engine_request_errors_total", reason="timeout") > 0
+
+    proxy.clear()
+    is_as_promised(guardian, platform, proxy)
+
+
+def test_a_socket_that_may_not_be_used_any_more_stops_nothing(
+    make_guardian: Make, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """While guardian may not use the engine's socket nothing is done, and log and metrics say why; then all is as promised."""
+    guardian = make_guardian(small.as_yaml(small.small_settings(proxy.url)))
+    small.start(guardian, under=("setpriv", "--bounding-set=-dac_override,-dac_read_search"))
+    proxy.path.chmod(0)
+    proxy.cut_all()
+    eventually(lambda: guardian.metric("guardian_engine_up") == 0, "guardian sees that it is shut out")
+    small.press(platform)
+    did_nothing(guardian, platform, proxy)
+    assert "permission denied" in guardian.log_lines("the engine does not answer")[-1]["error"]
+    assert guardian.metric("guardian_engine_request_errors_total", reason="unreachable") > 0
+
+    proxy.path.chmod(0o660)
+    is_as_promised(guardian, platform, proxy)
+
+
+def test_an_engine_that_is_upgraded_is_spoken_to_in_its_own_version(
+    make_guardian: Make, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """An engine that comes back with another API version, and refuses the old one, is asked in that version from then on."""
+    proxy.on("arrived", lambda request: request.path == "/version", answer("200 OK", b'{"ApiVersion": "1.40"}'))
+    guardian = make_guardian(small.as_yaml(small.small_settings(proxy.url)))
+    small.start(guardian)
+    assert any(request.path.startswith("/v1.40/") for request in proxy.requests)
+
+    proxy.clear()
+    refusal = b'{"message": "client version 1.40 is too old. Minimum supported API version is 1.41"}'
+    proxy.on("arrived", lambda request: request.path.startswith("/v1.40/"), answer("400 Bad Request", refusal))
+    proxy.cut_all()
+    is_as_promised(guardian, platform, proxy)
+    assert not any(request.path.startswith("/v1.40/") for request in proxy.requests if small.is_stop(request))
+
+
+def test_a_silent_stream_of_events_is_found_out_and_made_up_for(
+    guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """While the stream of events is open and nothing comes on it, guardian finds out by its own stop; it sheds and restores all the same."""
+    proxy.on("answered", is_events, silence)
+    proxy.cut_all()
+    eventually(lambda: guardian.log_lines("event stream back"), "the stream seems to be up again")
+    before = guardian.metric("guardian_event_stream_reconnects_total")
+    is_as_promised(guardian, platform, proxy)
+    assert guardian.metric("guardian_event_stream_reconnects_total") > before
+
+
+def test_a_list_that_arrives_after_what_happened_later_is_not_believed(
+    make_guardian: Make, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """A list that was made before a service was stopped, and arrives after the event of that, is not what counts in the end."""
+    guardian = make_guardian(small.as_yaml(small.small_settings(proxy.url)))
+    small.start(guardian)
+    gate = proxy.hold("answered", small.is_list)
+    proxy.cut_all()  # what may have been missed has to be listed
+    assert gate.reached.wait(20), "no list was asked for"
+    platform.stop(small.VICTIM)
+    small.after_ticks(guardian, 2)
+    proxy.clear()
+    eventually(lambda: guardian.metric("guardian_service_up", service=small.VICTIM) == 0, "guardian sees what is so")
+    small.press(platform)
+    small.after_ticks(guardian, 4)
+    assert guardian.metric("guardian_service_up", service=small.VICTIM) == 0
+    assert small.VICTIM not in small.stopped_by(platform, proxy)
+    assert small.started_by(platform, proxy) == []
+
+
+def test_a_stop_that_is_answered_after_somebody_started_it_again_is_an_override(
+    guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """A stop whose answer arrives only after somebody has started the service again leaves it to them, and owes nothing."""
+    gate = proxy.hold("answered", small.is_stop)
+    small.press(platform)
+    assert gate.reached.wait(20), "no stop was sent"
+    platform.start(small.VICTIM)
+    small.after_ticks(guardian, 2)
+    proxy.clear()
+    eventually(lambda: guardian.metric("guardian_overrides_total", kind="started") == 1, "the override is counted")
+    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "nothing is owed")
+    small.after_ticks(guardian, 4)
+    assert small.VICTIM in platform.running()
+    assert small.started_by(platform, proxy) == []
+    assert small.stopped_by(platform, proxy).count(small.VICTIM) == 1
+
+
 # --- stops ----------------------------------------------------------------------------------------------------------
 
 
@@ -169,7 +229,7 @@ def test_a_stop_that_fails_is_no_stop(
 
 
 def test_a_daemon_that_was_frozen_goes_on(guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy) -> None:
-    """A daemon that was frozen amid a shed goes on from what is so, and not from what was."""
+    """A daemon that was frozen amid a shed, for longer than any call may take, goes on from what is so, and it shows."""
     gate = proxy.hold("answered", small.is_stop)
     small.press(platform)
     assert gate.reached.wait(20), "no stop was sent"
@@ -178,20 +238,12 @@ def test_a_daemon_that_was_frozen_goes_on(guardian: GuardianProcess, platform: R
         eventually(lambda: platform.running() == small.SERVICES - {small.VICTIM}, "the engine stops it")
         small.relax(platform)
         gate.open()
+        time.sleep(FROZEN_S)
     finally:
         os.kill(guardian.pid, signal.SIGCONT)
     restores(guardian, platform)
+    assert guardian.metric("guardian_time_jumps_total", kind="late") == 1
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
-
-
-@contextmanager
-def limited(pid: int, what: int, soft: int) -> Iterator[None]:
-    before = resource.prlimit(pid, what)
-    resource.prlimit(pid, what, (soft, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, what, before)
 
 
 def test_a_daemon_without_descriptors_acts_once_it_has_some(
@@ -219,23 +271,11 @@ def test_a_daemon_without_memory_acts_once_it_has_some(
 # --- the state directory --------------------------------------------------------------------------------------------
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """An ext4 of 8 MiB of its own, where the daemon has its state."""
-    image, folder = tmp_path / "disk", tmp_path / "guardian/state"
-    folder.mkdir(parents=True)
-    with image.open("wb") as file:
-        file.truncate(8 << 20)
-    run("mkfs.ext4", "-q", str(image))
-    run("mount", "-o", "loop", str(image), str(folder))
-    try:
-        yield folder
-    finally:
-        run("umount", "--lazy", str(folder))
+    """A disk of its own, where the daemon has its state."""
+    with small_disk(tmp_path, tmp_path / "guardian/state") as disk:
+        yield disk
 
 
 def unwritten(guardian: GuardianProcess) -> float:
@@ -275,12 +315,9 @@ def test_a_disk_that_stalls_costs_no_shed(
     disk: Path, guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
 ) -> None:
     """While every write of the disk stalls it sheds all the same, within the wait that it grants the ledger, and counts it."""
-    run("fsfreeze", "--freeze", str(disk))
-    try:
+    with frozen(disk):
         sheds(guardian, platform)
         assert unwritten(guardian) > 0
-    finally:
-        run("fsfreeze", "--unfreeze", str(disk))
     restores(guardian, platform)
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
 
@@ -299,13 +336,15 @@ def test_a_state_directory_that_is_removed_costs_no_shed(
 def test_readers_that_never_read_hold_up_nothing(
     guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
 ) -> None:
-    """Two hundred clients that ask for metrics and never read them hold up no tick and no shed."""
+    """Two hundred clients that ask for metrics and never read them, or never ask, hold up no tick and no shed, and it shows."""
     url = urlsplit(guardian.url)
     with ExitStack() as clients:
-        for _ in range(200):
+        for number in range(200):
             client = clients.enter_context(socket.create_connection((url.hostname, url.port), 5))
-            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            if number % 10:
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         small.press(platform)
         eventually(lambda: platform.running() == small.SERVICES - {small.VICTIM}, "the shed")
     restores(guardian, platform)
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
+    eventually(lambda: guardian.metric("guardian_connections_cut_total", side="web") > 0, "it shows")

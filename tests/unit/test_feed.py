@@ -141,6 +141,10 @@ class FakeEvents:
 class Recorder(NullTelemetry):
     def __init__(self) -> None:
         self.rounds: list[tuple[float, bool]] = []
+        self.reconnects = 0
+
+    def event_stream_reconnected(self) -> None:
+        self.reconnects += 1
 
     def sampled(self, source: str, seconds: float, ok: bool) -> None:
         assert source == "containers"
@@ -501,6 +505,18 @@ def test_another_scope_is_listed_and_followed() -> None:
     assert stage.wanted == 1
     stage.turn()
     assert (stage.current().containers, stage.engine.lists, stage.events.scopes) == ((), 2, [other])
+
+
+def test_a_stream_that_tells_nothing_of_guardian_s_own_stop_is_opened_anew() -> None:
+    """Where a container of which no event came shows another state after guardian's own call, the events are followed anew, and it is counted."""
+    stage = Stage(following=True)
+    stage.round()
+    stage.engine.listed = (replace(container(WEB, "web"), state=ContainerState.EXITED), container(API, "api"))
+    stage.feed.touch((WEB,))
+    stage.turn()
+    assert (stage.state(WEB), stage.events.reopened) == (ContainerState.EXITED, 0)
+    stage.round()
+    assert (stage.events.reopened, stage.telemetry.reconnects) == (1, 1)
 
 
 def test_what_guardian_did_is_shown_by_nothing_dated_later() -> None:

@@ -365,6 +365,45 @@ def test_a_check_that_shows_what_was_told_names_nobody(stage: Stage) -> None:
     assert stage.listing.missed() == ()
 
 
+def test_what_was_read_without_an_event_and_differs_is_named_unless_one_comes(stage: Stage) -> None:
+    """What is read because of guardian's own call, and differs, is named where no event tells of it in time; it need not differ."""
+    for id_ in ("api", "web"):
+        stage.engine.put(id_, state=EXITED)
+        stage.listing.touch((id_,), by_event=False)
+        stage.read()
+    stage.touch("web")
+    stage.clock.advance(LATE_S)
+    assert stage.listing.missed() == ("demo-api",)
+    stage.listing.touch(("api", "never-seen"), by_event=False)
+    stage.read()
+    stage.clock.advance(LATE_S)
+    assert stage.listing.missed() == ()
+
+
+@pytest.mark.parametrize("event_first", [True, False])
+def test_an_event_beside_guardian_s_own_call_tells(stage: Stage, event_first: bool) -> None:
+    """Where an event and guardian's own call are heard of before the reading, in either order, nothing was missed."""
+    stage.engine.put("api", state=EXITED)
+    for by_event in (event_first, not event_first):
+        stage.listing.touch(("api",), by_event=by_event)
+    stage.read()
+    stage.clock.advance(LATE_S)
+    assert stage.listing.missed() == ()
+
+
+def test_a_reading_that_failed_is_still_to_be_told_of(stage: Stage) -> None:
+    """Where the reading after guardian's own call fails, the next one is held to the same."""
+    stage.engine.put("api", state=EXITED)
+    stage.listing.touch(("api",), by_event=False)
+    stage.engine.down = True
+    with pytest.raises(EngineUnreachable):
+        stage.read()
+    stage.engine.down = False
+    stage.read()
+    stage.clock.advance(LATE_S)
+    assert stage.listing.missed() == ("demo-api",)
+
+
 def test_a_list_after_missed_events_names_nobody(stage: Stage) -> None:
     """A list that is read because events were missed expects differences, and names none."""
     stage.engine.put("api", state=EXITED)

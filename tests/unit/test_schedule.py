@@ -294,6 +294,19 @@ def test_a_plan_held_up_by_the_host_shows_as_lag(world: World) -> None:
     assert world.scheduler.lag("tick") < late
 
 
+def test_a_wake_does_not_hide_how_late_a_run_is(world: World) -> None:
+    """A run that is overdue when it is woken says how late it is, not that it was asked for just now."""
+    runs = Runs()
+    world.scheduler.every("tick", 0.2, runs)
+    world.scheduler.start()
+    runs.wait(2)
+    with world.scheduler._planner._jobstores_lock:
+        time.sleep(0.7)
+        world.scheduler.wake("tick")
+    runs.wait()
+    assert world.scheduler.lag("tick") > 0.3
+
+
 def test_shutdown_waits_for_runs_under_way(world: World) -> None:
     """Shutdown waits for runs under way, and begins no other."""
     runs = Runs()

@@ -1,0 +1,164 @@
+"""Faults of the daemon's own surroundings: clocks, threads, its log, its ledger's file, what the kernel shows it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support import small
+from support.clocks import Clocks
+from support.daemon import GuardianProcess, in_view_of
+from support.platform import ReferencePlatform
+from support.promises import is_as_promised, restores, sheds
+from support.scarcity import no_more_threads
+from support.socket_proxy import SocketProxy
+from support.waiting import eventually
+
+Make = Callable[..., GuardianProcess]
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+def stopped(make_guardian: Make, platform: ReferencePlatform, proxy: SocketProxy) -> GuardianProcess:
+    """Not yet started."""
+    return make_guardian(small.as_yaml(small.small_settings(proxy.url)))
+
+
+@pytest.fixture
+def guardian(stopped: GuardianProcess) -> GuardianProcess:
+    small.start(stopped)
+    return stopped
+
+
+# --- clocks ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_s", [-HOUR_S, HOUR_S], ids=["back", "forward"])
+def test_a_wall_clock_that_is_set_while_a_service_is_shed_holds_up_nothing(
+    by_s: float, stopped: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy, tmp_path: Path
+) -> None:
+    """A wall clock that is set by an hour while a service is shed stops no tick, restores it once, and it shows."""
+    guardian, clocks = stopped, Clocks(tmp_path)
+    small.start(guardian, **clocks.environ)
+    sheds(guardian, platform)
+    clocks.set_wall(by_s)
+    eventually(lambda: guardian.metric("guardian_time_jumps_total", kind="clock_set") == 1, "it shows")
+    small.after_ticks(guardian, 4)
+    restores(guardian, platform)
+    assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
+    assert guardian.metric("guardian_overrides_total") == 0
+    assert guardian.metric("guardian_event_stream_reconnects_total") == 0
+
+
+def test_a_host_that_slept_while_a_service_was_shed_goes_on(
+    stopped: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy, tmp_path: Path
+) -> None:
+    """After a night's sleep of the host while a service is shed it is restored once there is room, and it shows."""
+    guardian, clocks = stopped, Clocks(tmp_path)
+    small.start(guardian, **clocks.environ)
+    sheds(guardian, platform)
+    clocks.sleep(8 * HOUR_S)
+    eventually(lambda: guardian.metric("guardian_time_jumps_total", kind="suspend") == 1, "it shows")
+    small.after_ticks(guardian, 4)
+    assert platform.running() == small.SERVICES - {small.VICTIM}
+    restores(guardian, platform)
+    assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
+
+
+# --- what the host grants and shows -----------------------------------------------------------------------------------
+
+
+def test_a_daemon_that_is_granted_no_thread_is_as_promised(
+    guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """On a host without pids to give it does all it is for, and answers who asks for its metrics."""
+    with no_more_threads(guardian.pid):
+        is_as_promised(guardian, platform, proxy)
+
+
+def test_without_pressure_and_cgroup_files_it_is_as_promised(
+    stopped: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """Where the kernel shows neither pressure nor cgroups that is unknown, and all else is as promised."""
+    guardian = stopped
+    small.start(guardian, under=in_view_of("mount -t tmpfs none /proc/pressure; mount -t tmpfs none /sys/fs/cgroup"))
+    is_as_promised(guardian, platform, proxy)
+    assert "guardian_host_pressure_ratio" not in {name for name, _ in guardian.metrics()}
+    assert guardian.log_lines("should the engine hang")
+
+
+def test_a_reader_of_its_log_that_stalls_holds_up_nothing(
+    stopped: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """While whoever reads its log has stopped reading, and the pipe is full, it does all it is for."""
+    guardian = stopped
+    guardian.write_config(small.as_yaml({**small.small_settings(proxy.url), "log": {"level": "debug"}}))
+    stalled = threading.Event()
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+
+    def follow() -> None:
+        with guardian.log_path.open("ab", buffering=0) as log:
+            while not stalled.is_set() and (data := os.read(read, 4096)):
+                log.write(data)
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    try:
+        small.start(guardian, log=write)
+        stalled.set()
+        is_as_promised(guardian, platform, proxy)
+    finally:
+        stalled.set()
+        guardian.close()
+        os.close(write)
+        reader.join()
+        os.close(read)
+
+
+# --- the ledger's file -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("harm", [lambda data: b"x" * len(data), lambda data: data[: len(data) // 2]], ids=["garbage", "cut"])
+def test_a_broken_ledger_is_put_aside_and_told_of(
+    harm: Callable[[bytes], bytes], guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """A ledger that is broken when it starts is put aside and told of; what was shed is nobody's to restore, and all else goes on."""
+    sheds(guardian, platform)
+    guardian.stop()
+    ledger = guardian.state_dir / "ledger.db"
+    ledger.write_bytes(harm(ledger.read_bytes()))
+    small.start(guardian)
+    assert guardian.metric("guardian_ledger_put_aside_total") == 1
+    assert guardian.metric("guardian_ledger_open") == 0
+    assert list(guardian.state_dir.glob("ledger.db.broken-*"))
+    small.relax(platform)
+    small.after_ticks(guardian, 4)
+    assert small.started_by(platform, proxy) == []
+    platform.start(small.VICTIM)
+    sheds(guardian, platform)
+    restores(guardian, platform)
+
+
+def test_a_ledger_that_another_process_has_locked_ends_the_start_and_loses_nothing(
+    guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """Nobody else gets a lock of its ledger while it runs; where somebody has one at its start, it says so and ends, and the next start goes on."""
+    sheds(guardian, platform)
+    with closing(sqlite3.connect(guardian.state_dir / "ledger.db", timeout=0, isolation_level=None)) as other:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN EXCLUSIVE")
+        guardian.kill()
+        other.execute("BEGIN EXCLUSIVE")
+        guardian.start(wait=False)
+        assert guardian.wait(20) == 1
+    assert "ledger.db: cannot open the ledger: database is locked" in guardian.log_path.read_text()
+    small.start(guardian)
+    restores(guardian, platform)
+    assert small.started_by(platform, proxy) == [small.VICTIM]
