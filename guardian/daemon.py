@@ -46,6 +46,8 @@ from guardian.sense.events import EventWatcher
 from guardian.sense.feed import Feed
 from guardian.sense.host import HostSensor
 from guardian.sense.triggers import PressureTriggers
+from guardian.storage.keeper import StorageKeeper
+from guardian.storage.shelf import NAME as STORAGE_NAME
 from guardian.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -156,6 +158,12 @@ class Daemon:
         )
         self._courier: Courier | None = None
         self._notify(config)
+        self._storage = StorageKeeper(
+            self._engine,
+            lambda: scope_of(self._loop.config, self._ledger.open_entries),
+            state_dir / STORAGE_NAME,
+            self._clock,
+        )
         self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
         self._began_s = self._took_s = 0.0  # when the last tick began, and how long it took
@@ -199,6 +207,7 @@ class Daemon:
     def _tick(self) -> None:
         began_s = self._began_s = self._clock.monotonic()
         calm_s = float(self._loop.config.sampling.host)
+        self._loop.storage = self._storage.known
         snapshot = self._loop.tick(max(calm_s, self._interval_s))
         self._metrics.update(snapshot)
         self._trace.note(snapshot)
@@ -224,6 +233,7 @@ class Daemon:
             engine = "up" if snapshot.engine_up else "down"
             level, shed = snapshot.assessment.level, len(snapshot.entries)
             self._notifier.status(f"{snapshot.mode.value}; level {level}; {shed} shed; engine {engine}")
+        self._storage.look(snapshot)
         if self._courier is not None:
             self._courier.look(snapshot, self._reloader.failed)
 
@@ -291,6 +301,8 @@ class Daemon:
         if order.kind is OrderKind.RELOAD:
             self._take_config(self._reloader.order())
             return self._reloader.reply()
+        if order.kind is OrderKind.MEASURE:
+            return self._storage.order(self._loop.snapshot)
         self._scheduler.wake("tick")
         return self._loop.submit_order(order)
 

@@ -11,6 +11,8 @@ from guardian.ledger.history import row_of
 from guardian.ledger.reconcile import Finding
 from guardian.model import Assessment, Candidate, Decision, Held, Level, Mode, Outcome, Settled
 from guardian.policy.batch import EMERGENCY
+from guardian.storage import advice
+from guardian.storage.values import Storage
 
 MOST_CANDIDATES = 40
 
@@ -114,6 +116,20 @@ def level(assessment: Assessment, before: Level | None) -> None:
     }
     (_log.info if assessment.level is Level.OK else _log.warning)(
         "level changed", to=str(assessment.level), before=None if before is None else str(before), signals=signals
+    )
+
+
+def disk(level: Level, storage: Storage | None) -> None:
+    """The engine's file system fills, or has room again: who fills it, and what would free some of it."""
+    if level is Level.OK:
+        _log.info("the engine's file system has room again")
+        return
+    _log.warning(
+        "the engine's file system fills" + ("; nothing is started" if level is Level.HARD else ""),
+        disk_level=str(level),
+        full_in_s=None if storage is None or storage.full_in_s is None else round(storage.full_in_s),
+        fastest=[] if storage is None else list(advice.growers(storage)),
+        commands=[] if storage is None else [advice.spelled(one) for one in storage.commands],
     )
 
 

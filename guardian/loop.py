@@ -32,6 +32,7 @@ from guardian.model import (
     Held,
     HostReading,
     Inventory,
+    Level,
     Mode,
     Outcome,
     Result,
@@ -47,6 +48,7 @@ from guardian.policy.platform import EMPTY, Platform, resolve
 from guardian.policy.restore import OWN_REASONS
 from guardian.policy.state import PolicyState
 from guardian.record.moment import Moment
+from guardian.storage.values import NOTHING_KNOWN
 from guardian.telemetry import Telemetry
 
 SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the last tick: the host slept
@@ -143,6 +145,7 @@ class Loop:
         self.config = config  # swapped whole by a reload
         self.mode = mode
         self.config_pending: tuple[str, ...] = ()
+        self.storage = NOTHING_KNOWN
         self.snapshot: Snapshot | None = None
         self._host = host
         self._containers = containers
@@ -212,7 +215,11 @@ class Loop:
         self._classify_events(platform, under_way)
         entries, controls = self._ledger.open_entries, self._ledger.controls
         slept = self._slept()
-        assessment, state = assess(sample.host, platform, entries, controls.pins, self._state, config, now_s, interval_s, slept)
+        storage = self.storage
+        stored = None if storage.newest is None else storage.newest.totals
+        assessment, state = assess(
+            sample.host, platform, entries, controls.pins, self._state, config, now_s, interval_s, slept, stored
+        )
         inputs = Inputs(
             outcomes=outcomes,
             overrides=_services(findings, FindingKind.OVERRIDE_STARTED),
@@ -447,6 +454,8 @@ class Loop:
         before = self.snapshot
         if before is None or before.assessment.level is not assessment.level:
             journal.level(assessment, None if before is None else before.assessment.level)
+        if assessment.disk_level is not (Level.OK if before is None else before.assessment.disk_level):
+            journal.disk(assessment.disk_level, self.storage.newest)
         known = set() if before is None else {_held_as(one) for one in before.decision.held}
         for held in decision.held:
             if _held_as(held) not in known:
@@ -494,6 +503,7 @@ class Loop:
             engine=self._containers.engine,
             config_pending=self.config_pending,
             ticks=self._ticks,
+            storage=self.storage,
             outcomes=outcomes,
         )
         return self.snapshot

@@ -19,6 +19,7 @@ COMMANDS = {
     "reload": "Have the daemon read its configuration again.",
     "status": "Show levels, phases against budgets, services, and what is shed.",
     "history": "Show what was done, when and why.",
+    "storage": "Show what services keep on disk, how fast that grows, and what would free some of it.",
     "shed": "Stop services, as guardian itself would.",
     "restore": "Start services again that guardian has stopped.",
     "forget": "Let a shed service stay down: guardian will not start it again.",

@@ -70,7 +70,10 @@ def _notes(shown: Values) -> Iterator[str]:
     if shown["ineffective"]:
         yield f"ineffective: soft shedding pauses for {', '.join(shown['ineffective'])}, because it brought next to nothing"
     if shown["disk_level"] != "ok":
-        yield f"disk: {shown['disk_level']}; stopping services frees no disk"
+        starts = "nothing is started, and " if shown["disk_level"] == "hard" else ""
+        yield f"disk: {shown['disk_level']}; {starts}stopping services frees no disk: see `guardian storage`"
+        if shown["storage"]["fastest"]:
+            yield f"disk: {', '.join(shown['storage']['fastest'])} grow fastest"
     if shown["memory_full_in_s"] is not None and shown["memory_full_in_s"] <= SOON_S:
         rate = format_bytes(shown["memory_fill_bytes_per_s"])
         yield f"memory fills at {rate} a second: full in {format_seconds(shown['memory_full_in_s'])}"

@@ -35,9 +35,15 @@ LIST = Endpoint("list", "GET", "/containers/json", "which containers there are")
 INSPECT = Endpoint("inspect", "GET", "/containers/{id}/json", "what one of them is, when something was heard of it")
 STATS = Endpoint("stats", "GET", "/containers/{id}/stats", "what it uses, where no cgroup file tells, and once to compare")
 EVENTS = Endpoint("events", "GET", "/events", "what happens to them")
+DISK = Endpoint(
+    "disk",
+    "GET",
+    "/system/df",
+    "what lies on its disk, every six hours, never under pressure, and by `guardian storage --refresh`",
+)
 STOP = Endpoint("stop", "POST", "/containers/{id}/stop", "to shed", acts=True)
 KILL = Endpoint("kill", "POST", "/containers/{id}/kill", "to shed what gets no time, or takes none", acts=True)
 START = Endpoint("start", "POST", "/containers/{id}/start", "to restore", acts=True)
 UPDATE = Endpoint("update", "POST", "/containers/{id}/update", "CPU quota, with `on_pressure: throttle`", acts=True)
 
-ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, STOP, KILL, START, UPDATE)
+ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, DISK, STOP, KILL, START, UPDATE)

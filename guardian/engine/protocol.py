@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from guardian.model import UNKNOWN_STRAIN, Container, EngineEvent, EngineInfo, Result, Strain
+from guardian.storage.values import EngineDisk
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,10 @@ class Engine(Protocol):
 
         Ends normally only after `close`; an engine that goes away raises `EngineUnreachable`.
         """
+        ...
+
+    def disk(self, scope: Scope, deadline_s: float) -> EngineDisk:
+        """What all containers, images, volumes and build caches hold on its disk. The engine may take minutes to find out."""
         ...
 
     def close(self) -> None:

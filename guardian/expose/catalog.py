@@ -111,6 +111,16 @@ _ALL = (
     ),
     Spec("guardian_host_disk_available_bytes", "gauge", "Room left on the engine's file system."),
     Spec("guardian_host_disk_total_bytes", "gauge", "Size of the engine's file system."),
+    Spec(
+        "guardian_host_disk_full_in_seconds",
+        "gauge",
+        "Time until the engine's file system is full at its growth over seven days; +Inf where it does not grow; absent where that is unknown.",
+    ),
+    Spec(
+        "guardian_storage_last_success_timestamp_seconds",
+        "gauge",
+        "When storage was last measured, in seconds since the epoch.",
+    ),
     Spec("guardian_signal_ratio", "gauge", "The value that this signal's thresholds are compared with: 0 to 1.", ("signal",)),
     Spec("guardian_threshold_ratio", "gauge", "Thresholds in force: soft, hard and recover.", ("signal", "level")),
     Spec("guardian_signal_level", "gauge", "Level of the signal: 0 ok, 1 soft, 2 hard.", ("signal",)),
@@ -190,6 +200,12 @@ _ALL = (
     ),
     Spec(
         "guardian_service_restarts_total", "counter", "Restarts that the engine made by the service's restart policy.", SERVICE
+    ),
+    Spec(
+        "guardian_service_storage_bytes",
+        "gauge",
+        "What its containers have written and its volumes, as last measured: every six hours. Logs and bind mounts are not in it.",
+        SERVICE,
     ),
     Spec("guardian_service_up", "gauge", "1 if at least one replica runs, else 0.", SERVICE),
     Spec(

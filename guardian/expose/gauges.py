@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from guardian.expose.catalog import CATALOG
 from guardian.expose.snapshot import Snapshot
 from guardian.model import HostReading, Mode, PhaseUse, ServiceState, ServiceStatus, Signal
+from guardian.storage.values import Storage
 
 HOLD_REASONS = ("pressure", "operator", "engine", "disk")
 MEMORY_SIGNALS = (Signal.MEMORY, Signal.PLATFORM_MEMORY)
@@ -57,6 +58,8 @@ def render(snapshot: Snapshot) -> Iterable[Metric]:
         _phase(out, phase)
     for service in snapshot.assessment.services:
         _service(out, service)
+    if snapshot.storage.newest is not None:
+        _storage(out, snapshot, snapshot.storage.newest)
     return out.metrics()
 
 
@@ -125,6 +128,15 @@ def _phase(out: Families, use: PhaseUse) -> None:
             out.add("guardian_phase_over_budget", resource in use.over, phase, resource)
     for state in ServiceState:
         out.add("guardian_phase_services", use.services.get(state, 0), phase, state.value)
+
+
+def _storage(out: Families, snapshot: Snapshot, storage: Storage) -> None:
+    out.add("guardian_storage_last_success_timestamp_seconds", storage.reading.at_wall_s)
+    if storage.growth_known:
+        out.add("guardian_host_disk_full_in_seconds", math.inf if storage.full_in_s is None else storage.full_in_s)
+    for service in snapshot.assessment.services:
+        labels = (service.key.project, service.key.name, service.phase)
+        out.add("guardian_service_storage_bytes", storage.totals.get(service.key), *labels)
 
 
 def _service(out: Families, status: ServiceStatus) -> None:

@@ -22,6 +22,7 @@ class OrderKind(StrEnum):
     RELEASE = "release"
     STANDBY = "standby"  # stop and start nothing
     RELOAD = "reload"
+    MEASURE = "measure"  # what lies on the engine's disk
     EMERGENCY = "emergency"  # stop all but what is kept
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from guardian.config.schema import Config
 from guardian.ledger.entries import Controls, Entry
 from guardian.model import Assessment, Decision, EngineInfo, Inventory, Mode, Outcome, Sample, ServiceKey
+from guardian.storage.values import NOTHING_KNOWN, KnownStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Snapshot:
     engine: EngineInfo | None
     config_pending: tuple[str, ...]  # a diff in words: edits that wait for an operator
     ticks: int
+    storage: KnownStorage = NOTHING_KNOWN
     outcomes: tuple[Outcome, ...] = ()  # of actions that ended since the tick before
 
     @property

@@ -69,6 +69,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "in_flight": list(snapshot.in_flight),
         "unmanaged": list(assessment.unmanaged),
         "config_pending": list(snapshot.config_pending),
+        "storage": _storage(snapshot),
     }
 
 
@@ -210,6 +211,37 @@ def _entry(one: Entry) -> Mapping[str, Any]:
         "expected_bytes": one.expected_bytes,
         "expected_cores": one.expected_cores,
         "id": one.id,
+    }
+
+
+def _storage(snapshot: Snapshot) -> Mapping[str, Any]:
+    """As it was last measured; `at_wall_s` is null before that."""
+    known, newest = snapshot.storage, snapshot.storage.newest
+    phases = {service.key: service.phase for service in snapshot.assessment.services}
+    reading = None if newest is None else newest.reading
+    return {
+        "at_wall_s": None if reading is None else reading.at_wall_s,
+        "busy": known.busy,
+        "attempts": known.attempts,
+        "problem": known.problem or None,
+        "used_bytes": None if reading is None else reading.used_bytes,
+        "size_bytes": None if reading is None else reading.size_bytes,
+        "full_in_s": None if newest is None else newest.full_in_s,
+        "services": [
+            {
+                "service": str(one.service),
+                "phase": phases.get(one.service),
+                "layers_bytes": one.disk.layers_bytes,
+                "volumes_bytes": one.disk.volumes_bytes,
+                "grows_bytes_per_s": one.bytes_per_s,
+            }
+            for one in (() if newest is None else newest.growth)
+        ],
+        "fastest": [str(one.service) for one in (() if newest is None else newest.fastest)],
+        "commands": [
+            {"command": one.command, "frees_bytes": one.frees_bytes, "note": one.note}
+            for one in (() if newest is None else newest.commands)
+        ],
     }
 
 

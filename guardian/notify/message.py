@@ -90,6 +90,7 @@ class Message:
     done: tuple[str, ...] = ()  # what was done since, in words
     relief: Relief = NO_RELIEF
     top: tuple[Consumer, ...] = ()
+    disk: tuple[str, ...] = ()  # while the disk fills: who fills it, and what would free some of it
 
     @property
     def news(self) -> bool:
@@ -123,6 +124,7 @@ class Message:
             yield f"relief: {relief}"
         if self.top:
             yield f"top: {'; '.join(map(str, self.top))}"
+        yield from (f"disk: {line}" for line in self.disk)
         if self.mode is Mode.OBSERVE:
             yield "observe mode: nothing is stopped"
 

@@ -43,6 +43,7 @@ def webhook_json(message: Message) -> bytes:
                 }
                 for one in message.top
             ],
+            "disk": list(message.disk),
             "began": [_alert(one) for one in message.began],
             "ended": [_alert(one) for one in message.ended],
             "active": [_alert(one) for one in message.active],

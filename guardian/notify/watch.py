@@ -22,6 +22,7 @@ from guardian.model import (
     SignalStatus,
 )
 from guardian.notify.message import NO_RELIEF, Alert, Consumer, Message, Relief, Severity
+from guardian.storage.advice import hints
 from guardian.units import format_bytes, format_cores, format_ratio, format_seconds
 
 GATHER_S = 3.0  # what follows a change within this is told with it, so that fourteen stops are one message
@@ -297,6 +298,7 @@ def _message(watch: Watch, snapshot: Snapshot) -> Message:
         done=watch.done,
         relief=watch.relief,
         top=_top(assessment),
+        disk=() if assessment.disk_level is Level.OK or snapshot.storage.newest is None else hints(snapshot.storage.newest),
     )
 
 

@@ -48,10 +48,11 @@ def assess(
     now_s: float,
     interval_s: float = 1.0,
     suspended: bool = False,
+    storage: Mapping[ServiceKey, int | None] | None = None,
 ) -> tuple[Assessment, PolicyState]:
     """One tick: the newest host reading (None: unreadable) and the platform as last read -> levels.
 
-    `interval_s` is the present pace; `suspended` says that the host slept since the last tick.
+    `interval_s` is the present pace; `suspended` says that the host slept since the last tick; `storage` is as of `phase_uses`.
     """
     if host is not None and now_s - host.at_s > MAX_LATE_TICKS * interval_s:
         host = None  # stale is unknown
@@ -59,7 +60,8 @@ def assess(
     signals = {signal: without_runs(one) for signal, one in state.signals.items()} if suspended else dict(state.signals)
     memory_readings = () if suspended else state.memory_readings
     quarantined = frozenset([entry.service for entry in entries if state.memo(entry.service).quarantined])
-    tallied = tally(state.tally, Basis(platform, config, entries, pins, quarantined, cpu_capacity(config, host)), now_s)
+    basis = Basis(platform, config, entries, pins, quarantined, cpu_capacity(config, host), storage)
+    tallied = tally(state.tally, basis, now_s)
     readings = _readings(host, platform, tallied, config, now_s)
     memory = readings[Signal.MEMORY]
     if memory.value is not None and memory.capacity is not None and memory.at_s is not None:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from guardian.config.schema import Config
-from guardian.model import PhaseUse, ServiceState, ServiceStatus
+from guardian.model import PhaseUse, ServiceKey, ServiceState, ServiceStatus
 
 
 def phase_uses(
     config: Config,
     services: tuple[ServiceStatus, ...],
     cpus: float | None,
-    storage_bytes: Mapping[int, int] | None = None,
+    storage: Mapping[ServiceKey, int | None] | None = None,
     known: bool = True,
 ) -> tuple[PhaseUse, ...]:
     """One row a phase, lowest first. A use is None when that of any running service in it is unknown.
 
-    `cpus` is what a CPU share of 100% means; None where the host is unknown. `storage_bytes` is by phase, not cumulative. `known` False: the engine was
-    never listed, so no use is known.
+    `cpus` is what a CPU share of 100% means; None where the host is unknown. `storage` is bytes by service, stopped ones too; None: it was never
+    measured, and a service with containers that is not in it was not. `known` False: the engine was never listed, so no use is known.
     """
     rows = []
     memory: int | None = 0 if known else None
     cores: float | None = 0.0 if known else None
-    storage: int | None = 0 if storage_bytes else None
+    stored: int | None = None if storage is None else 0
     by_phase: dict[int, list[ServiceStatus]] = {}
     for status in services:
         by_phase.setdefault(status.phase, []).append(status)
@@ -33,8 +33,9 @@ def phase_uses(
             if status.running:
                 memory = None if memory is None or status.working_set_bytes is None else memory + status.working_set_bytes
                 cores = None if cores is None or status.cpu_cores is None else cores + status.cpu_cores
-        if storage is not None and storage_bytes:
-            storage += storage_bytes.get(phase.phase, 0)
+            if stored is not None and storage is not None and status.containers:
+                own = storage.get(status.key)
+                stored = None if own is None else stored + own
         share = phase.budget.cpu
         cpu_budget = None if share is None or (cpus is None and share.cores is None) else share.of(cpus or 0.0)
         counts = dict.fromkeys(ServiceState, 0)
@@ -45,7 +46,7 @@ def phase_uses(
             for name, used, budget in (
                 ("memory", memory, phase.budget.memory),
                 ("cpu", cores, cpu_budget),
-                ("storage", storage, phase.budget.storage),
+                ("storage", stored, phase.budget.storage),
             )
             if used is not None and budget is not None and used > budget
         )
@@ -57,7 +58,7 @@ def phase_uses(
                 memory_budget_bytes=None if phase.budget.memory is None else int(phase.budget.memory),
                 cpu_cores=cores,
                 cpu_budget_cores=cpu_budget,
-                storage_bytes=storage,
+                storage_bytes=stored,
                 storage_budget_bytes=None if phase.budget.storage is None else int(phase.budget.storage),
                 over=over,
                 services=counts,

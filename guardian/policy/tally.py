@@ -38,6 +38,7 @@ class Basis:
     pins: frozenset[ServiceKey]
     quarantined: frozenset[ServiceKey]
     cpus: float | None  # what CPU budgets are shares of
+    storage: Mapping[ServiceKey, int | None] | None = None  # bytes by service; None: never measured
 
     def same(self, other: Basis) -> bool:
         """Platforms and files are large: an equal one that is another object counts as another."""
@@ -48,6 +49,7 @@ class Basis:
             and self.pins == other.pins
             and self.quarantined == other.quarantined
             and self.cpus == other.cpus
+            and self.storage is other.storage
         )
 
 
@@ -83,7 +85,7 @@ def tally(before: Tally | None, basis: Basis, now_s: float) -> Tally:
         at_s=now_s,
         oldest_s=min((usage.at_s for usage in fresh.values()), default=None),
         services=services,
-        phases=phase_uses(config, services, basis.cpus, known=platform.read_s is not None),
+        phases=phase_uses(config, services, basis.cpus, basis.storage, known=platform.read_s is not None),
         memory=None if config.host.memory is None else _sum(platform, fresh, "footprint_bytes"),
         cores=None if config.host.cpu is None else _sum(platform, fresh, "cpu_cores"),
     )

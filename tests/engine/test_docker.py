@@ -450,3 +450,25 @@ def _see(world: RealWorld, container_id: str) -> Container:
 def _sockets() -> int:
     links = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}"))
     return sum(link.startswith("socket:") for link in links)
+
+
+def test_what_lies_on_its_disk_is_told_by_service(real: RealWorld) -> None:
+    """The engine tells what a service's container has written and how large its volume is, and of one outside the scope only its own layer."""
+    script = "head -c 3000000 /dev/zero > /written; head -c 2000000 /dev/zero > /data/kept; touch /ready; exec sleep 100000"
+    labels = {"com.docker.compose.project": PROJECT, "com.docker.compose.service": "db"}
+    db = real.container("db", labels=labels, command=["sh", "-c", script], binds=["disk-test:/data"])
+    real.container("foreign", run=False)
+    eventually(lambda: real.exists(db, "/ready"), "all is written")
+    disk = real.engine.disk(real.scope, 60)
+    found = {one.name: one for one in disk.containers}
+    assert found["db"].service == ServiceKey(PROJECT, "db")
+    assert found["db"].writable_bytes is not None
+    assert 3_000_000 <= found["db"].writable_bytes < 3_200_000
+    assert found["db"].volumes == ("disk-test",)
+    assert (found["foreign"].service, found["foreign"].up) == (None, False)
+    (volume,) = [one for one in disk.volumes if one.name == "disk-test"]
+    assert volume.size_bytes is not None
+    assert 2_000_000 <= volume.size_bytes < 2_200_000
+    assert (volume.containers, volume.anonymous) == (1, False)
+    assert any(one.containers for one in disk.images)
+    assert disk.build_cache_bytes == 0

@@ -113,6 +113,14 @@ class RealWorld:
     def execute(self, container_id: str, command: list[str]) -> None:
         self._client.exec_start(self._client.exec_create(container_id, command)["Id"])
 
+    def exists(self, container_id: str, path: str) -> bool:
+        """Whether there is such a file in it."""
+        try:
+            self._client.get_archive(container_id, path)
+        except docker.errors.NotFound:
+            return False
+        return True
+
     def usage_bytes(self, container_id: str) -> int:
         """All memory charged to it, page cache included."""
         return int(self._client.stats(container_id, stream=False, one_shot=True)["memory_stats"]["usage"])
@@ -124,6 +132,8 @@ class RealWorld:
                 self.remove(container_id)
             except docker.errors.NotFound:
                 continue
+        for volume in self._client.volumes()["Volumes"] or ():
+            self._client.remove_volume(volume["Name"])
         self._client.close()
 
 

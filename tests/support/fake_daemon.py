@@ -12,7 +12,8 @@ from guardian.expose.control import ControlServer
 from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import HistoryRow
-from guardian.model import ActionKind, Result, ServiceKey, ServiceStatus
+from guardian.model import ActionKind, Level, Result, ServiceKey, ServiceStatus
+from guardian.storage.values import Storage
 
 HISTORY = (
     HistoryRow(
@@ -53,12 +54,24 @@ class FakeDaemon:
         self.orders: list[Order] = []
         self.history = HISTORY
         self.fails: Exception | None = None  # what every order ends with instead
+        self.measured: Storage | None = None  # what an order to measure storage finds
+        self.measure_problem = ""
         self.stubborn: set[ServiceKey] = set()  # an emergency does not end them
         self.server = ControlServer(path, lambda: self.snapshot, self.submit, self.read_history)
         self.server.start()
 
     def close(self) -> None:
         self.server.close()
+
+    def _measure(self) -> OrderReply:
+        """As an engine that has the answer at once; under pressure it is not asked."""
+        assert self.snapshot is not None
+        known = self.snapshot.storage
+        if self.snapshot.assessment.level is not Level.OK:
+            return OrderReply(False, "the host is soft, and measuring would add to that")
+        again = replace(known, newest=self.measured, problem=self.measure_problem, attempts=known.attempts + 1)
+        self.snapshot = replace(self.snapshot, storage=again)
+        return OrderReply(True, "the engine is asked", data={"attempts": known.attempts})
 
     def read_history(self, limit: int, since_wall_s: float | None, service: ServiceKey | None) -> tuple[HistoryRow, ...]:
         rows = (
@@ -74,6 +87,8 @@ class FakeDaemon:
             raise self.fails
         if self.snapshot is None:
             raise GuardianError("nothing is known yet")
+        if order.kind is OrderKind.MEASURE:
+            return self._measure()
         if order.kind is OrderKind.RELOAD:
             return OrderReply(True, "the configuration was read again: nothing changed")
         if order.kind is OrderKind.EMERGENCY:

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.fake_daemon import HISTORY, FakeDaemon
 from support.ledgers import a_store
-from support.snapshots import AT_WALL_S, key, snapshot
+from support.snapshots import AT_WALL_S, GIB, MIB, key, snapshot
 
 from guardian.cli import client as clients
 from guardian.cli import options
@@ -28,6 +28,9 @@ from guardian.errors import ConfigError, GuardianError, Problem
 from guardian.expose.orders import Order, OrderKind
 from guardian.expose.status import status
 from guardian.ledger.entries import Controls
+from guardian.model import Level
+from guardian.storage.growth import storage_of
+from guardian.storage.values import Command, Reading, ServiceDisk, Storage
 
 Run = Callable[..., Result]
 
@@ -406,6 +409,55 @@ def test_help_lists_every_command_and_the_exit_codes(run: Run) -> None:
         assert name in out
         assert line.split(" (")[0][:30] in out
     assert "69" in out
+
+
+# --- storage ----------------------------------------------------------------------------------------------------------
+
+
+def _stored() -> Storage | None:
+    kept = [
+        Reading(AT_WALL_S + hour * 3600, 20 * GIB + hour * GIB, 50 * GIB, {key("api"): ServiceDisk(hour * GIB, 3 * MIB)})
+        for hour in range(4)
+    ]
+    return storage_of(kept, (Command("docker builder prune", 2 * GIB, "builds take longer once"),))
+
+
+def _calm(daemon: FakeDaemon) -> None:
+    assert daemon.snapshot is not None
+    daemon.snapshot = replace(daemon.snapshot, assessment=replace(daemon.snapshot.assessment, level=Level.OK))
+
+
+def test_storage_shows_services_growth_and_what_would_free_some(run: Run, daemon: FakeDaemon) -> None:
+    """`storage` shows what each service keeps, how fast that grows, when the disk is full, and what would free how much."""
+    assert "Nothing was measured yet" in run("storage").stdout
+    _calm(daemon)
+    daemon.measured = _stored()
+    result = run("storage", "--refresh")
+    assert result.exit_code == 0
+    for words in (
+        "openpolicy/api",
+        "3.0 GiB",
+        "24.0 GiB",
+        "23.0 GiB of 50.0 GiB",
+        "full in 1d3h",
+        "docker builder prune",
+        "2.0 GiB",
+    ):
+        assert words in result.stdout, result.stdout
+    shown = json.loads(run("storage", "--json").stdout)
+    assert shown["storage"]["commands"][0]["frees_bytes"] == 2 * GIB
+    assert shown["phases"][0]["storage_budget_bytes"] == 10**9
+
+
+def test_storage_that_could_not_be_measured_is_said(run: Run, daemon: FakeDaemon) -> None:
+    """`storage --refresh` fails with the reason where the host is under pressure, and where the engine refuses."""
+    refused = run("storage", "--refresh")
+    assert (refused.exit_code, "measuring would add to that" in refused.stderr) == (1, True)
+    _calm(daemon)
+    daemon.measure_problem = "a filter says no"
+    failed = run("storage", "--refresh")
+    assert (failed.exit_code, "not measured: a filter says no" in failed.stderr) == (1, True)
+    assert "The last attempt failed: a filter says no" in run("storage").stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
-from support.snapshots import AT_WALL_S, MIB, MISSING, PROJECT, SHED, UNHEALTHY, snapshot
+from support.snapshots import AT_WALL_S, MIB, MISSING, PROJECT, SHED, UNHEALTHY, key, snapshot
 
 from guardian import __version__
 from guardian.clock import VirtualClock
@@ -23,6 +23,8 @@ from guardian.expose.exposition import encode
 from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
 from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal, Strain
+from guardian.storage.growth import storage_of
+from guardian.storage.values import KnownStorage, Reading, ServiceDisk
 from guardian.telemetry import Telemetry
 
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -111,7 +113,9 @@ def test_every_metric_of_the_catalog_is_exposed_once_there_is_something_to_show(
     """Every metric of the catalog is exposed once there is something to show, and nothing else but the process's own."""
     shown = snapshot()
     phases = tuple(replace(use, storage_bytes=10**9) for use in shown.assessment.phases)
-    metrics = showing(replace(shown, assessment=replace(shown.assessment, phases=phases)))
+    stored = storage_of([Reading(AT_WALL_S + hour * 3600, hour, 100, {key("api"): ServiceDisk(hour, 0)}) for hour in range(3)])
+    assessment = replace(shown.assessment, phases=phases)
+    metrics = showing(replace(shown, assessment=assessment, storage=KnownStorage(stored)))
     exercise(metrics)
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in scrape(metrics)}
     assert {name for name in names if not name.startswith("process_")} == set(CATALOG)

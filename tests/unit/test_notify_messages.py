@@ -20,6 +20,8 @@ from guardian.model import Action, ActionKind, Level, Mode, Outcome, Result, Ser
 from guardian.notify import render
 from guardian.notify.message import Message
 from guardian.notify.watch import ENGINE_DOWN_S, FAILED_S, GATHER_S, Watch, step
+from guardian.storage.growth import storage_of
+from guardian.storage.values import Command, KnownStorage, Reading, ServiceDisk
 
 
 def calm(**changes: Any) -> Snapshot:
@@ -328,6 +330,19 @@ def test_relief_is_summed_until_the_host_is_ok() -> None:
     assert str(message.relief) == "90.0 MiB measured of 100 MiB expected, 0.40 cores measured of 0.50 cores expected"
     assert told.lasting(calm(), from_s=100).relief == message.relief
     assert str(told.lasting(soft, from_s=200).relief) == ""
+
+
+def test_a_disk_that_fills_is_told_with_who_fills_it_and_what_would_free_some() -> None:
+    """The message of a full disk names the services that grow fastest, and the commands that would free most."""
+    grown = [Reading(AT_WALL_S + hour * 3600, services={key("api"): ServiceDisk(hour * GIB, 0)}) for hour in range(3)]
+    stored = storage_of(grown, (Command("docker builder prune", 2 * GIB, "builds take longer once"),))
+    message = Told().lasting(of_disk(Level.HARD)(calm(storage=KnownStorage(stored))))
+    assert message.disk == (
+        "openpolicy/api grows by 24.0 GiB a day, to 2.0 GiB now",
+        "`docker builder prune` frees 2.0 GiB: builds take longer once",
+    )
+    assert "disk: openpolicy/api grows by" in message.text
+    assert Told().lasting(at(calm(storage=KnownStorage(stored)), Level.SOFT)).disk == ()
 
 
 # --- as receivers want it -------------------------------------------------------------------------------------------

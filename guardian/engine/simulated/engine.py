@@ -20,6 +20,7 @@ from guardian.engine.simulated.scenario import Scenario, Service
 from guardian.engine.simulated.world import Cell, OomKill, World
 from guardian.errors import EngineTimeout, EngineUnreachable
 from guardian.model import Container, EngineEvent, EngineInfo, HostReading, Result
+from guardian.storage.values import ContainerDisk, EngineDisk
 
 REPLAYED = 256  # events that a new stream with `since` can still get, as with Docker
 REMEMBERED = 10_000  # events kept for `pending_events`
@@ -110,6 +111,25 @@ class SimulatedEngine:
                 for id_, cell in cells
                 if cell is not None and cell.runs and id_ not in self._without_stats
             }
+
+    def disk(self, scope: Scope, deadline_s: float) -> EngineDisk:  # noqa: ARG002 - it takes no time
+        """The writable layers that the scenario says; no volumes, images or build caches."""
+        with self._changed:
+            self._answer()
+            world = self._world
+            ran_s = world.now_s - world.began_s
+            return EngineDisk(
+                tuple(
+                    ContainerDisk(
+                        cell.name,
+                        service_of(cell.labels, cell.name, scope),
+                        cell.state.up,
+                        int(cell.spec.storage + cell.spec.storage_rate * ran_s),
+                    )
+                    for cell in world.cells.values()
+                ),
+                build_cache_bytes=0,
+            )
 
     def read_host(self) -> tuple[HostReading, float]:
         """The host now, and the core seconds that it has used so far: `SimulatedHost` makes `cpu_ratio` of them. Never fails."""

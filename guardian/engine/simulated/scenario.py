@@ -90,6 +90,10 @@ class Service(Base, frozen=True, kw_only=True):
     cpu: Annotated[Cores | float, Meta(description="cores that one replica wants")] = 0.01
     cache: Annotated[Bytes | int, Meta(description="page cache: file contents, which the kernel takes back at need")] = 0
     cache_active: Annotated[Ratio | float, Meta(description="the part of it in the working set (not `inactive_file`)")] = 0.0
+    storage: Annotated[
+        Bytes | int, Meta(description="what one replica has written to the engine's disk when the scenario begins")
+    ] = 0
+    storage_rate: Annotated[Bytes | int, Meta(description="bytes that it writes each second from then on")] = 0
     replicas: int = 1
     project: Annotated[str | None, Meta(description="another than the scenario's; empty: a lone container")] = None
     limits: Limits = field(default_factory=Limits)
