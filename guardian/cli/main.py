@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "Check a configuration file.",
     "reload": "Have the daemon read its configuration again.",
     "status": "Show levels, phases against budgets, services, and what is shed.",
+    "top": "Watch levels, phases and services live in the terminal.",
     "history": "Show what was done, when and why.",
     "storage": "Show what services keep on disk, how fast that grows, and what would free some of it.",
     "shed": "Stop services, as guardian itself would.",

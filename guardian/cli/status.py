@@ -37,15 +37,16 @@ def status(client: Client, as_json: bool) -> None:
         show_json(shown)
         return
     screen = console()
-    screen.print(_headline(shown))
-    for line in _notes(shown):
+    screen.print(headline(shown))
+    for line in notes(shown):
         screen.print(printable(line))
     screen.print()
     for one in _tables(shown):
         screen.print(one)
 
 
-def _headline(shown: Values) -> Text:
+def headline(shown: Values) -> Text:
+    """Version, mode, level, engine and time of a status, in one line."""
     engine = shown["engine"]
     line = Text.assemble(f"guardian {shown['version']}, {shown['mode']} mode, level ", word(shown["level"]), ", engine ")
     line.append_text(word("up" if engine["up"] else "down"))
@@ -54,7 +55,7 @@ def _headline(shown: Values) -> Text:
     return line.append(f", {when(shown['at_wall_s'])}")
 
 
-def _notes(shown: Values) -> Iterator[str]:
+def notes(shown: Values) -> Iterator[str]:
     """One line for each thing that is out of the ordinary, and for what comes next."""
     standby = shown["standby"]
     if standby["active"]:

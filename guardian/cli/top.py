@@ -1,0 +1,189 @@
+"""`guardian top`."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from guardian.cli.client import Client
+from guardian.cli.options import Duration, daemon_command
+from guardian.cli.replies import printable
+from guardian.cli.status import headline, notes
+from guardian.cli.tables import STYLES, against, console, table, when, word
+from guardian.errors import UnreachableError, UsageError
+from guardian.units import format_bytes, format_cores, format_ratio
+
+BAR = 30  # characters
+ACTIONS = 5  # of history
+NOTES = 6
+SORTS = {"m": "memory", "c": "cpu", "p": "phase"}  # key -> order of services
+
+Values = Mapping[str, Any]
+
+
+@click.command()
+@daemon_command
+@click.option("--interval", type=Duration(), default="1s", show_default=True, help="Time from one look to the next.")
+def top(client: Client, as_json: bool, interval: float) -> None:
+    """Watch levels, phases and services live in the terminal.
+
+    Keys: m, c and p sort services by memory, CPU and phase; q ends it.
+
+    \b
+    Examples:
+      guardian top
+      ssh -t host guardian top --interval 5s
+    """
+    screen = console()
+    if as_json or not screen.is_terminal or not sys.stdin.isatty():
+        raise UsageError("top draws on a terminal; for scripts there is `guardian status --json`")
+    if interval <= 0:
+        raise UsageError("--interval: expected more than 0 s")
+    seen = Seen(client)
+    with _keys() as key, Live(console=screen, screen=True, auto_refresh=False) as live:
+        order = "m"
+        while True:
+            live.update(draw(seen, SORTS[order], screen.height), refresh=True)
+            pressed = key(interval)
+            if pressed == "q":
+                return
+            if pressed in SORTS:
+                order = pressed
+            else:
+                seen.look()
+
+
+class Seen:
+    """What the daemon last said. It stays when the daemon falls silent, with `trouble` saying why. UnreachableError if it never spoke."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.status: Values = client.status()
+        self.rows: Sequence[Values] = client.history(ACTIONS, None, None)
+        self.trouble = ""
+
+    def look(self) -> None:
+        try:
+            self.status = self._client.status()
+            self.rows = self._client.history(ACTIONS, None, None)
+            self.trouble = ""
+        except UnreachableError as error:
+            self.trouble = str(error)
+
+
+def draw(seen: Seen, order: str, height: int) -> RenderableType:
+    """One screen of `height` lines: services get what the rest leaves."""
+    shown = seen.status
+    parts: list[RenderableType] = [headline(shown)]
+    if seen.trouble:
+        parts.append(Text(printable(f"old, no newer answer: {seen.trouble}"), "bold red", no_wrap=True, overflow="ellipsis"))
+    parts += [Text(printable(line), no_wrap=True, overflow="ellipsis") for line in islice(notes(shown), NOTES)]
+    parts += [_signal(one) for one in shown["signals"]]
+    parts += [_phase(one) for one in shown["phases"]]
+    actions = [_action(row) for row in seen.rows]
+    free = height - len(parts) - len(actions) - 5  # the head of the table, its two lines, and one for what was left out
+    services = sorted(shown["services"], key=_SORT_KEYS[order])
+    lines = services[: max(3, free)]
+    parts.append(
+        table(
+            "",
+            ("phase", f"service, by {order} (m c p, q ends)", "state", "memory", "footprint", "limit", "cpu"),
+            (_service(one) for one in lines),
+            right=("memory", "footprint", "limit", "cpu"),
+        )
+    )
+    if len(lines) < len(services):
+        parts.append(Text(f"… and {len(services) - len(lines)} more", "dim"))
+    return Group(*parts, *actions)
+
+
+def _signal(one: Values) -> Text:
+    """`memory  ██████|··|··· 67% soft`, with a bar at each mark."""
+    value = one["value_ratio"]
+    full = 0 if value is None else round(min(1.0, value) * BAR)
+    bar = ["█" if at < full else "·" for at in range(BAR)]
+    for mark, letter in ((one["recover_ratio"], "r"), (one["soft_ratio"], "s"), (one["hard_ratio"], "h")):
+        if mark is not None:
+            bar[min(BAR - 1, int(mark * BAR))] = letter
+    line = Text(f"{one['signal']:<16}", no_wrap=True)
+    line.append("".join(bar), STYLES.get(one["level"], ""))
+    line.append(f" {format_ratio(value):>6} ")
+    return line.append_text(word(one["level"]))
+
+
+def _phase(one: Values) -> Text:
+    services = ", ".join(f"{count} {state}" for state, count in one["services"].items() if count)
+    memory = against(one["memory_bytes"], one["memory_budget_bytes"], format_bytes)
+    cores = against(one["cpu_cores"], one["cpu_budget_cores"], format_cores)
+    line = Text(
+        printable(f"phase {one['phase']:<2} {one['name']:<14} {memory:<24} {cores:<26} {services}"),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+    if one["over"]:
+        line.append(f"  over: {', '.join(one['over'])}", "yellow")
+    return line
+
+
+def _service(one: Values) -> Sequence[str | Text]:
+    runs = one["running"] > 0
+    limit = one["memory_limit_bytes"]
+    return (
+        str(one["phase"]),
+        one["service"],
+        word(one["state"]),
+        format_bytes(one["working_set_bytes"]) if runs else "-",
+        format_bytes(one["footprint_bytes"]) if runs else "-",
+        "-" if limit is None else format_bytes(limit),
+        format_cores(one["cpu_cores"]) if runs else "-",
+    )
+
+
+def _action(row: Values) -> Text:
+    by = f" by {row['by']}" if row["by"] else ""
+    line = f"{when(row['at_wall_s'])} {row['action']} {row['service'] or ''} for {row['reason']}{by}: "
+    return Text(printable(line), no_wrap=True, overflow="ellipsis").append_text(word(row["result"]))
+
+
+_SORT_KEYS = {
+    "memory": lambda one: (-(one["working_set_bytes"] or 0), one["service"]),
+    "cpu": lambda one: (-(one["cpu_cores"] or 0.0), one["service"]),
+    "phase": lambda one: (one["phase"], one["service"]),
+}
+
+
+@contextmanager
+def _keys() -> Iterator[Any]:
+    """Keys without waiting for Enter: a function of seconds that gives the key pressed within them, or an empty text."""
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+
+    def key(within_s: float) -> str:
+        ends_s = time.monotonic() + within_s
+        while (left_s := ends_s - time.monotonic()) > 0:
+            if select.select([descriptor], [], [], left_s)[0]:
+                pressed = os.read(descriptor, 1).decode(errors="replace")
+                if pressed in (*SORTS, "q"):
+                    return pressed
+                if not pressed:  # the terminal has gone
+                    return "q"
+        return ""
+
+    tty.setcbreak(descriptor)
+    try:
+        yield key
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
