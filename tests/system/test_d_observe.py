@@ -59,9 +59,11 @@ def _run(platform: ReferencePlatform, engine: PrivateEngine, folder: Path, mode:
         guardian = GuardianProcess(folder / "guardian", reference_config(proxy.url, CHANGES, {"mode": mode}))
         try:
             guardian.start()
-            at_rest = eventually(lambda: _ratio(guardian), "every footprint is known", 30) * CAPACITY_BYTES
+            eventually(lambda: _ratio(guardian), "every footprint is known", 30)
             rest = platform.memory_bytes(HOG)
-            platform.hold(HOG, int(0.70 * CAPACITY_BYTES + DEFICIT_BYTES - (at_rest - rest)))
+            guardian.cli("standby")  # until exactly the load is there that both modes are to answer
+            _load(guardian, platform, rest)
+            guardian.cli("standby", "--off")
             eventually(lambda: _ended(guardian, "shed") >= SHEDS, "the sheds", 60)
             after_ticks(guardian)
             platform.hold(HOG, rest)
@@ -70,12 +72,24 @@ def _run(platform: ReferencePlatform, engine: PrivateEngine, folder: Path, mode:
             return Record(
                 decisions=guardian.log_lines("decision"),
                 actions=_actions(guardian),
-                history=guardian.history()[::-1],
+                history=[row for row in guardian.history()[::-1] if row["action"] != "standby"],
                 requests=proxy.requests,
                 changes=events.changes,
             )
         finally:
             guardian.close()
+
+
+def _load(guardian: GuardianProcess, platform: ReferencePlatform, held_bytes: float) -> None:
+    """Have the hog, which holds `held_bytes`, hold so much that guardian sees a deficit of DEFICIT_BYTES."""
+    for _ in range(5):
+        after_ticks(guardian, 4)
+        missing_bytes = 0.70 * CAPACITY_BYTES + DEFICIT_BYTES - (_ratio(guardian) or 0.0) * CAPACITY_BYTES
+        if abs(missing_bytes) < NOISE_BYTES / 4:
+            return
+        held_bytes += missing_bytes
+        platform.hold(HOG, int(held_bytes))
+    raise AssertionError(f"the platform's memory does not settle: {missing_bytes:.0f} bytes are missing")
 
 
 def _ratio(guardian: GuardianProcess) -> float | None:
