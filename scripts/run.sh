@@ -25,6 +25,7 @@ guardian runs on $engine.
   status   .venv/bin/guardian status --control .run/control.sock
   metrics  http://$listen/metrics
   history  .venv/bin/guardian history --control .run/control.sock
+  demo     the same overload with the kernel alone and with guardian, in 90 seconds: .venv/bin/guardian demo --listen 127.0.0.1:0
   next     $next
   end      Ctrl-C; what it remembers is in $state
 END

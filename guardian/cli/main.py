@@ -30,6 +30,7 @@ COMMANDS = {
     "release": "End a hold.",
     "emergency": "Stop all but the most important, restart the engine, start what is kept.",
     "standby": "Have nothing stopped or started for a time.",
+    "demo": "See an overload twice: with the kernel alone, then with guardian.",
     "version": "Show the version.",
 }
 """Subcommand -> its line in the help. The module has the same name, and so has the command in it."""

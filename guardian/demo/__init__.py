@@ -1,0 +1,1 @@
+"""What `guardian demo` shows: an overload with the kernel alone, and the same with guardian."""
