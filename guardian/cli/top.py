@@ -100,13 +100,14 @@ def draw(seen: Seen, order: str, height: int) -> RenderableType:
     parts.append(
         table(
             "",
-            ("phase", f"service, by {order} (m c p, q ends)", "state", "memory", "footprint", "limit", "cpu"),
+            ("phase", "service", "state", "memory", "footprint", "limit", "cpu"),
             (_service(one) for one in lines),
             right=("memory", "footprint", "limit", "cpu"),
         )
     )
-    if len(lines) < len(services):
-        parts.append(Text(f"… and {len(services) - len(lines)} more", "dim"))
+    left = len(services) - len(lines)
+    more = f"… and {left} more; " if left else ""
+    parts.append(Text(f"{more}by {order}; m, c, p: by memory, CPU, phase; q ends", "dim", no_wrap=True, overflow="ellipsis"))
     return Group(*parts, *actions)
 
 

@@ -232,7 +232,7 @@ def test_an_answer_in_drops_keeps_the_deadline(tmp_path: Path) -> None:
     class Drops(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             if b"/version" in self.rfile.readline():
-                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"ApiVersion": "1.41"}')
+                self.wfile.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 22\r\n\r\n{"ApiVersion": "1.41"}')
                 return
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
             with suppress(OSError):
@@ -256,7 +256,7 @@ def test_a_stream_whose_line_never_ends_is_given_up(tmp_path: Path) -> None:
     class Endless(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             if b"/version" in self.rfile.readline():
-                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"ApiVersion": "1.41"}')
+                self.wfile.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 22\r\n\r\n{"ApiVersion": "1.41"}')
                 return
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
             with suppress(OSError):
@@ -266,9 +266,9 @@ def test_a_stream_whose_line_never_ends_is_given_up(tmp_path: Path) -> None:
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "endless.sock"), Endless) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        link = Link(f"unix://{tmp_path}/endless.sock", 2, SystemClock(), NullTelemetry())
+        link = Link(f"unix://{tmp_path}/endless.sock", 20, SystemClock(), NullTelemetry())
         with pytest.raises(EngineUnreachable, match="ended the stream"):
-            list(link.stream(EVENTS, 2, {}))
+            list(link.stream(EVENTS, 20, {}))
         link.close()
         server.shutdown()
 

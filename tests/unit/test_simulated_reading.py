@@ -154,7 +154,7 @@ def test_what_is_no_scenario_at_all_is_told_in_one_line(tmp_path: Path, text: st
 
 def test_a_missing_file_names_the_scenarios_that_there_are(tmp_path: Path) -> None:
     """A missing file names the scenarios that there are."""
-    with pytest.raises(ConfigError, match=r"nowhere.*calm, cpu, hog, overload"):
+    with pytest.raises(ConfigError, match=r"nowhere.*calm, cpu, demo, hog, overload"):
         find_scenario(tmp_path / "nowhere")
 
 
