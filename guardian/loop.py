@@ -16,11 +16,11 @@ from guardian.act import Actor
 from guardian.clock import Clock
 from guardian.config.schema import Config
 from guardian.errors import LedgerError
-from guardian.expose.orders import Order, OrderReply
+from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger import overrides as others
 from guardian.ledger.book import Ledger
-from guardian.ledger.entries import Controls
+from guardian.ledger.entries import Controls, HistoryRow
 from guardian.ledger.reconcile import RETURN_S, Context, Finding, FindingKind, reconcile
 from guardian.model import (
     Action,
@@ -39,13 +39,14 @@ from guardian.model import (
     Sample,
     ServiceKey,
 )
-from guardian.orders import Situation, answer
+from guardian.orders import Answer, Situation, answer
 from guardian.policy.assess import assess, cpu_capacity
-from guardian.policy.decide import decide
+from guardian.policy.decide import decide, holds_of
 from guardian.policy.inputs import Inputs
 from guardian.policy.pace import at_start, follow, use_age_s
 from guardian.policy.platform import EMPTY, Platform, resolve
 from guardian.policy.restore import OWN_REASONS
+from guardian.policy.room import Verdict, may_start, with_admitted
 from guardian.policy.state import PolicyState
 from guardian.record.moment import Moment
 from guardian.storage.values import NOTHING_KNOWN
@@ -53,7 +54,10 @@ from guardian.telemetry import Telemetry
 
 SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the last tick: the host slept
 ORDER_WAIT_S = 5.0
+TAKE_DOWN_S = 60.0  # beyond its stop timeout: a roll-out that has announced a stop may be slow to make it
+ROLL_OUT = "rollout"  # the reason of what an operator's roll-out starts and stops itself
 _STARTS = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)
+_NOBODY = ServiceKey("", "")
 
 
 def _held_as(held: Held) -> tuple[ActionKind, str, ServiceKey | None]:
@@ -170,6 +174,7 @@ class Loop:
         self._orders: deque[_Ordered] = deque()
         self._events: deque[EngineEvent] = deque(maxlen=10_000)
         self._signalled: dict[str, str] = {}
+        self._taken_down: dict[ServiceKey, float] = {}  # until when a stop of it is a roll-out's
         self._stops: tuple[others.Override, ...] = ()  # by somebody, unless the engine turns out to have ended
         self._gap: tuple[float, float] | None = None
         self._ticks = 0
@@ -233,7 +238,7 @@ class Loop:
             observe=mode is Mode.OBSERVE,
             under_way=under_way,
         )
-        inputs = self._take_orders(inputs, platform, mode)
+        inputs = self._take_orders(inputs, assessment, state, platform, mode)
         decision, after = decide(assessment, sample.host, platform, inputs, state, config, now_s)
         self._settle(decision, after)
         self._act(decision, assessment, platform, mode)
@@ -334,12 +339,15 @@ class Loop:
         if not self._events and not self._stops:
             return
         context = Context(in_flight=under_way)
-        managed = {container.id for service in platform.services.values() for container in service.containers}
+        now_s = self._clock.monotonic()
+        managed = {container.id: key for key, service in platform.services.items() for container in service.containers}
         while self._events:
             event = self._events.popleft()
             override = others.classify(event, self._ledger.open_entries, context, self._signalled)
             self._signalled = dict(others.remember(event, self._signalled))
             stopped = override is not None and override.kind is others.OverrideKind.STOPPED
+            if stopped and now_s < self._taken_down.get(managed.get(event.container_id, _NOBODY), 0.0):
+                continue
             if override is not None and stopped and event.container_id in managed:
                 self._stops = (*self._stops, override)
         with self._lock:
@@ -349,7 +357,9 @@ class Loop:
             if self._ledger.yield_to(override):
                 self._telemetry.overridden("stopped")
 
-    def _take_orders(self, inputs: Inputs, platform: Platform, mode: Mode) -> Inputs:
+    def _take_orders(
+        self, inputs: Inputs, assessment: Assessment, state: PolicyState, platform: Platform, mode: Mode
+    ) -> Inputs:
         """Answer what operators ordered since the last tick."""
         with self._lock:
             orders, self._orders = self._orders, deque()
@@ -369,25 +379,57 @@ class Loop:
                 self.config.emergency.keep,
                 inputs.engine_down,
                 self._actor.no_signals,
+                partial(self._may_start, inputs, assessment, state, platform),
+                self.config.target_phase,
             )
             answered = answer(order, situation)
-            journal.ordered(order, answered.reply)
+            if order.kind is not OrderKind.ADMIT or answered.admitted:  # one that may not start yet asks again and again
+                journal.ordered(order, answered.reply)
             if answered.controls is not None:
                 row = journal.row_of_order(order, self._clock.wall())
                 self._ledger.change_controls(partial(_replace, answered.controls), row)
                 inputs = replace(inputs, controls=answered.controls, standby=self._standby())
             self._expect_end(answered.with_engine, platform, order.by)
+            self._note_roll_out(answered, platform, order.by)
             for service in answered.forgotten:
                 self._ledger.forget(service, order.by)
             inputs = replace(
                 inputs,
                 entries=self._ledger.open_entries if answered.forgotten or answered.with_engine else inputs.entries,
+                admitted=(*inputs.admitted, *answered.admitted),
                 ends=(*inputs.ends, *((key, order.by or "operator") for key in answered.ends)),
                 shed_orders=(*inputs.shed_orders, *((key, order.by or "operator") for key in answered.sheds)),
                 restore_orders=(*inputs.restore_orders, *((key, order.by or "operator") for key in answered.restores)),
             )
             waiting.replied.put(answered.reply)
         return inputs
+
+    def _may_start(
+        self,
+        inputs: Inputs,
+        assessment: Assessment,
+        state: PolicyState,
+        platform: Platform,
+        need_bytes: int | None,
+        need_cores: float | None,
+    ) -> Verdict:
+        """Whether a roll-out may start something now, beside what it was granted in this same tick."""
+        now_s, holds = assessment.at_s, holds_of(assessment, inputs)
+        state = with_admitted(state, inputs.admitted, assessment, self.config, now_s)
+        return may_start(need_bytes, need_cores, holds, assessment, platform, state, self.config, now_s)
+
+    def _note_roll_out(self, answered: Answer, platform: Platform, by: str) -> None:
+        """What a roll-out is about to do itself: for history, and so that its stops are not taken for somebody else's."""
+        now_s, now_wall_s = self._clock.monotonic(), self._clock.wall()
+        for key in answered.taken_down:
+            service = platform.services.get(key)
+            stop_s = 0.0 if service is None else service.stop_timeout_s
+            self._taken_down[key] = now_s + stop_s + TAKE_DOWN_S
+        for what, keys in (("start", [one.service for one in answered.admitted]), ("stop", answered.taken_down)):
+            phases = {key: service.phase for key in keys if (service := platform.services.get(key)) is not None}
+            self._ledger.record(
+                *(HistoryRow(now_wall_s, what, key, phases.get(key), ROLL_OUT, "ordered", by=by) for key in keys)
+            )
 
     def _expect_end(self, services: tuple[ServiceKey, ...], platform: Platform, by: str) -> None:
         """The engine is about to be restarted by an operator: what ends with it is to come back."""

@@ -12,6 +12,7 @@ from guardian.ledger.entries import Controls, Entry, EntryState
 from guardian.model import Mode, ServiceKey
 from guardian.policy.decide import refusal, without_owed
 from guardian.policy.platform import Platform
+from guardian.policy.room import Admitted, Verdict
 from guardian.units import format_seconds
 
 
@@ -31,6 +32,13 @@ class Situation:
     keep: tuple[str, ...] = ()  # emergency.keep of the file
     engine_down: bool = False
     no_signals: str = ""  # why nothing can be ended by signal, in words
+    may_start: Callable[[int | None, float | None], Verdict] = lambda _bytes, _cores: Verdict("engine")  # bytes, cores
+    target_phase: int | None = None
+
+    def above_target(self, key: ServiceKey) -> bool:
+        """Whether the file says that this service is not to run."""
+        service = self.platform.services.get(key)
+        return self.target_phase is not None and service is not None and service.phase > self.target_phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Answer:
     forgotten: tuple[ServiceKey, ...] = ()
     ends: tuple[ServiceKey, ...] = ()  # at once, because of an emergency
     with_engine: tuple[ServiceKey, ...] = ()  # will end when the engine is restarted, and are to come back
+    admitted: tuple[Admitted, ...] = ()  # are being started by a roll-out
+    taken_down: tuple[ServiceKey, ...] = ()  # are being stopped by a roll-out
 
 
 def answer(order: Order, now: Situation) -> Answer:
@@ -73,8 +83,15 @@ def _restore(order: Order, now: Situation) -> Answer:
     wanted = tuple(sorted(shed)) if order.all else order.services
     if order.all and not wanted:
         return Answer(OrderReply(True, "nothing is shed"))
-    taken = tuple(key for key in wanted if key in shed)
-    lines = [f"{key}: {'will be started' if key in shed else 'was not shed by guardian'}" for key in wanted]
+    taken = tuple(key for key in wanted if key in shed and not now.above_target(key))
+
+    def what(key: ServiceKey) -> str:
+        if key not in shed:
+            return "was not shed by guardian"
+        above = f"is above target_phase {now.target_phase}: raise that first, and reload"
+        return above if now.above_target(key) else "will be started"
+
+    lines = [f"{key}: {what(key)}" for key in wanted]
     return Answer(_replied(len(taken), len(wanted), "to be restored, one at a time", lines), restores=taken)
 
 
@@ -103,6 +120,36 @@ def _emergency(order: Order, now: Situation) -> Answer:
         replace(reply, message=f"{len(planned.ended)} are being ended"),
         ends=tuple(service.key for service, _ in planned.ended),
         with_engine=tuple(service.key for service, _ in planned.kept if service.up) if order.restart_engine else (),
+    )
+
+
+def _admit(order: Order, now: Situation) -> Answer:
+    """A roll-out starts what it may itself: guardian says whether, and keeps the room for what is starting."""
+    above = [key for key in order.services if now.above_target(key)]
+    if above:
+        detail = f"{above[0]} is above target_phase {now.target_phase}"
+        verdict = Verdict("target_phase", detail)
+    elif now.standby:
+        verdict = Verdict("standby", _STANDBY)
+    else:
+        verdict = now.may_start(order.memory_bytes, order.cores)
+    if verdict.reason or order.plan_only:
+        return Answer(OrderReply(not verdict.reason, verdict.detail or "may be started", data=verdict.as_data()))
+    admitted = tuple(Admitted(key, order.memory_bytes, order.cores) for key in order.services)
+    return Answer(OrderReply(True, "may be started", data=verdict.as_data()), admitted=admitted)
+
+
+def _take_down(order: Order, now: Situation) -> Answer:
+    """What a roll-out stops is an operator's stop: guardian owes none of it a start."""
+    if now.standby:
+        return _refuse(_STANDBY)
+    owed = {entry.service for entry in now.entries}
+    busy = [key for key in order.services if key in now.busy]
+    if busy:
+        return _refuse(f"{busy[0]} is being stopped or started right now: try again in a moment")
+    forgotten = tuple(key for key in order.services if key in owed)
+    return Answer(
+        OrderReply(True, f"{len(order.services)} are left to the roll-out"), forgotten=forgotten, taken_down=order.services
     )
 
 
@@ -153,7 +200,11 @@ _RULES: dict[OrderKind, Callable[[Order, Situation], Answer]] = {
     OrderKind.RELEASE: _release,
     OrderKind.STANDBY: _standby,
     OrderKind.EMERGENCY: _emergency,
+    OrderKind.ADMIT: _admit,
+    OrderKind.TAKE_DOWN: _take_down,
 }
+
+_STANDBY = "standby is on: end it by `guardian standby --off`"
 
 
 def _blocked(now: Situation, what: str, even_observing: bool = False) -> str:

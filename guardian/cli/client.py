@@ -56,13 +56,13 @@ class Client:
         *,
         everything: bool = False,
         for_s: float | None = None,
-        **emergency: object,
+        **fields: object,
     ) -> OrderReply:
         """Give an order. One that is refused, or fails for some services, has a reply too: its `ok` is false.
 
-        `emergency`: `keep_phase`, `plan_only` and `restart_engine`, which are of that kind alone.
+        `fields`: what the kind alone has, as `guardian.expose.orders.Order` says.
         """
-        body = {"order": kind.value, "services": list(services), "all": everything, "for_s": for_s, **emergency}
+        body = {"order": kind.value, "services": list(services), "all": everything, "for_s": for_s, **fields}
         answer = self._ask("POST", "/api/v1/orders", msgspec.json.encode(body))
         return OrderReply(answer["ok"], answer["message"], tuple(answer["lines"]), answer["data"])
 

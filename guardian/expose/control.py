@@ -38,6 +38,8 @@ class OrderBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keep_phase: Annotated[int, msgspec.Meta(ge=0)] | None = None
     plan_only: bool = False
     restart_engine: bool = False
+    memory_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    cores: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 class ControlServer:
@@ -123,7 +125,7 @@ class ControlServer:
         except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors, and so is what is no UTF-8
             kinds = ", ".join(OrderKind)
             raise UsageError(
-                f"{error}; expected a JSON object with order ({kinds}) and, as needed, services, all, for_s, keep_phase, plan_only, restart_engine"
+                f"{error}; expected a JSON object with order ({kinds}) and, as needed, services, all, for_s, keep_phase, plan_only, restart_engine, memory_bytes, cores"
             ) from None
         reply = self._submit_order(self._order(body, request.peer))
         answer = {"ok": reply.ok, "message": reply.message, "lines": reply.lines, "data": dict(reply.data)}
@@ -139,10 +141,12 @@ class ControlServer:
             raise UsageError(f"{kind} needs at least one service" + (", or all" if kind is OrderKind.RESTORE else ""))
         if kind is OrderKind.EMERGENCY:
             self._check_emergency(body)
-        elif body.keep_phase is not None or body.plan_only or body.restart_engine:
-            raise UsageError("keep_phase, plan_only and restart_engine go with emergency alone")
+        elif body.keep_phase is not None or body.restart_engine or (body.plan_only and kind is not OrderKind.ADMIT):
+            raise UsageError("keep_phase and restart_engine go with emergency alone, plan_only with emergency and admit")
         elif kind not in NEEDS_SERVICES and body.services:
             raise UsageError(f"{kind} takes no services: it is about the whole host")
+        if kind is not OrderKind.ADMIT and (body.memory_bytes is not None or body.cores is not None):
+            raise UsageError("memory_bytes and cores go with admit alone")
         try:
             services = resolve(body.services, known_services(self._get_snapshot()))
         except UsageError:
@@ -150,7 +154,18 @@ class ControlServer:
             if snapshot is None or snapshot.sample.inventory is None:
                 raise UnreachableError("guardian has not seen the engine's containers yet; try again in a moment") from None
             raise
-        return Order(kind, services, body.all, body.for_s, by, body.keep_phase, body.plan_only, body.restart_engine)
+        return Order(
+            kind,
+            services,
+            body.all,
+            body.for_s,
+            by,
+            body.keep_phase,
+            body.plan_only,
+            body.restart_engine,
+            body.memory_bytes,
+            body.cores,
+        )
 
     def _check_emergency(self, body: OrderBody) -> None:
         if body.services and body.keep_phase is not None:

@@ -24,10 +24,22 @@ class OrderKind(StrEnum):
     RELOAD = "reload"
     MEASURE = "measure"  # what lies on the engine's disk
     EMERGENCY = "emergency"  # stop all but what is kept
+    ADMIT = "admit"  # a roll-out asks whether it may start these now
+    TAKE_DOWN = "take_down"  # a roll-out is about to stop these itself
 
 
 NOTHING_TO_KEEP = "it is not said what to keep: name services, give a phase, or set emergency.keep in the file"
-NEEDS_SERVICES = frozenset({OrderKind.SHED, OrderKind.RESTORE, OrderKind.FORGET, OrderKind.PIN, OrderKind.UNPIN})
+NEEDS_SERVICES = frozenset(
+    {
+        OrderKind.SHED,
+        OrderKind.RESTORE,
+        OrderKind.FORGET,
+        OrderKind.PIN,
+        OrderKind.UNPIN,
+        OrderKind.ADMIT,
+        OrderKind.TAKE_DOWN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,9 @@ class Order:
 
     For EMERGENCY `services` are those that are kept (none: as the file says), or all phases up to `keep_phase`; `plan_only`
     does nothing yet, and `restart_engine` says that the engine will be restarted, which ends what is kept, too.
+
+    For ADMIT `memory_bytes` and `cores` are what the services are expected to use together, None where that is unknown; `plan_only`
+    asks, and starts nothing.
     """
 
     kind: OrderKind
@@ -49,6 +64,8 @@ class Order:
     keep_phase: int | None = None
     plan_only: bool = False
     restart_engine: bool = False
+    memory_bytes: int | None = None
+    cores: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

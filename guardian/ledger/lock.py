@@ -76,6 +76,21 @@ class EngineLock:
         self._socket.close()
 
 
+def is_held(state_dir: Path) -> bool:
+    """Whether a guardian has this state directory now. Takes the lock for no longer than it looks."""
+    try:
+        descriptor = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _noted(path: Path, name: str) -> str:
     """What the holder before has written down; empty where there was none."""
     try:

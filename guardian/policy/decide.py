@@ -29,6 +29,7 @@ from guardian.policy.outcomes import absorb, follow_restore, owed_throttles, wit
 from guardian.policy.platform import Platform, Service
 from guardian.policy.rank import Ranked, Resource, candidates
 from guardian.policy.relief import settle
+from guardian.policy.room import with_admitted
 from guardian.policy.state import Breaker, Flight, PolicyState
 
 EXHAUSTED_S = 10.0
@@ -63,6 +64,8 @@ def decide(
     """One tick's decision. `platform` is as last read; `assessment` was made of the same readings."""
     notes: list[str] = []
     state = absorb(inputs, state, config, now_s, notes)
+    if inputs.admitted:
+        state = with_admitted(state, inputs.admitted, assessment, config, now_s)
     if not inputs.observe and state.virtual:
         state = replace(state, virtual=())  # from here on it is real: none of these was stopped
     state = with_throttled(inputs, state, now_s)
@@ -70,7 +73,7 @@ def decide(
     state, settled = settle(assessment, platform, state, config, now_s, notes)
     state, restored, fallen = follow_restore(inputs, platform, state, config, now_s, notes)
     deficits = shed.deficits(assessment, platform, state, config, now_s)
-    holds = _holds(assessment, inputs)
+    holds = holds_of(assessment, inputs)
     decision = Decision(
         at_s=now_s,
         deficits=deficits,
@@ -91,7 +94,7 @@ def decide(
     return replace(decision, notes=tuple(notes)) if notes else decision, state
 
 
-def _holds(assessment: Assessment, inputs: Inputs) -> tuple[str, ...]:
+def holds_of(assessment: Assessment, inputs: Inputs) -> tuple[str, ...]:
     """Why nothing may be started."""
     held = (
         ("pressure", assessment.level is not Level.OK),

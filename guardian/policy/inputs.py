@@ -9,6 +9,7 @@ from guardian.model import (
     Outcome,
     ServiceKey,
 )
+from guardian.policy.room import Admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Inputs:
         tuple[ServiceKey, str], ...
     ] = ()  # an operator's emergency: service, who; at once, and past the engine if need be
     restore_orders: tuple[tuple[ServiceKey, str], ...] = ()
+    admitted: tuple[Admitted, ...] = ()  # an operator's roll-out starts these now
     entries: tuple[Entry, ...] = ()  # open ones of the ledger
     controls: Controls = field(default_factory=Controls)
     standby: bool = False

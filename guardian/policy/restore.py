@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from guardian.config.schema import Config
 from guardian.ledger.entries import Entry, EntryState, Means
 from guardian.model import ActionKind, Assessment, ContainerState, Health, Held, ServiceKey, Signal
-from guardian.policy.assess import CPU_SIGNALS, SHEDDING
 from guardian.policy.platform import Platform
+from guardian.policy.room import rooms
 from guardian.policy.state import Memo, PolicyState, Rising, Virtual
 
 TRIAL_AFTER_S = 1800.0  # refused for this long: one trial at what it used a minute after its last start
@@ -78,38 +78,10 @@ def admit(
         expected_bytes = service.memory_limit_bytes or service.memory_share_bytes
     if expected_cores is None and service is not None:
         expected_cores = service.cpu_limit_cores or service.cpu_share_cores
-    for signal in SHEDDING:
-        status = assessment.signal(signal)
-        if status is None:
-            continue
-        if status.value is None or status.capacity is None:
-            return f"{signal.value} is unknown"
-        is_cpu = signal in CPU_SIGNALS
-        need = 0.0 if one.observed else ((expected_cores if is_cpu else expected_bytes) or 0.0)
-        growing = 0.0 if one.observed else still_growing(platform, state, is_cpu, now_s)
-        room = (status.soft - config.restoring.margin) * status.capacity - status.value * status.capacity - growing
-        if need >= room:
-            return (
-                f"{signal.value}: needs {need:.2f} cores, has {room:.2f}"
-                if is_cpu
-                else (f"{signal.value}: needs {need / 2**20:.0f} MiB, has {room / 2**20:.0f} MiB")
-            )
-    return ""
-
-
-def still_growing(platform: Platform, state: PolicyState, is_cpu: bool, now_s: float) -> float:
-    """What services on probation are expected to need beyond what they use already."""
-    total = 0.0
-    for key, memo in state.memos.items():
-        if memo.probation_until_s is None or now_s >= memo.probation_until_s:
-            continue
-        service = platform.services.get(key)
-        expected = memo.restored_cores if is_cpu else memo.restored_bytes
-        if service is None or expected is None:
-            continue
-        now = platform.cores(service, now_s, 2) if is_cpu else platform.footprint(service, now_s, 2)
-        total += max(0.0, expected - (now or 0.0))
-    return total
+    if one.observed:  # it runs: what it uses is in the readings
+        expected_bytes = expected_cores = 0.0
+    found = rooms(expected_bytes, expected_cores, assessment, platform, state, config, now_s, growing=not one.observed)
+    return next((str(room) for room in found if not room.fits), "")
 
 
 @dataclass(frozen=True, slots=True)

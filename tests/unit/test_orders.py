@@ -11,9 +11,10 @@ from support.ledgers import T0, a_container, ended, intended, restoring, sent, s
 
 from guardian.expose.orders import Order, OrderKind
 from guardian.ledger.entries import Controls
-from guardian.model import Mode, ServiceKey
+from guardian.model import Mode, ServiceKey, Signal
 from guardian.orders import Answer, Situation, answer
 from guardian.policy.platform import Platform, Service
+from guardian.policy.room import Admitted, Room, Verdict
 
 
 def key(name: str) -> ServiceKey:
@@ -292,3 +293,59 @@ def test_an_emergency_does_without_the_engine() -> None:
     answered = answer(order(OrderKind.EMERGENCY, WEB), now(engine_ready=False, engine_down=True))
     assert answered.reply.data["by_signal"]
     assert set(answered.ends) == {DB, LOGS}
+
+
+# --- a roll-out -----------------------------------------------------------------------------------------------------
+
+
+def test_a_roll_out_is_told_whether_it_may_start_something_and_what_it_was_granted_is_remembered() -> None:
+    """With room, the start is granted and handed to the next decision with what it is expected to use; a plan is only answered."""
+    asked: list[tuple[int | None, float | None]] = []
+
+    def may_start(need_bytes: int | None, need_cores: float | None) -> Verdict:
+        asked.append((need_bytes, need_cores))
+        return Verdict()
+
+    wanted = order(OrderKind.ADMIT, DOWN, memory_bytes=7, cores=0.5)
+    answered = answer(wanted, now(may_start=may_start))
+    assert (answered.reply.ok, answered.admitted) == (True, (Admitted(DOWN, 7, 0.5),))
+    assert asked == [(7, 0.5)]
+    planned = answer(replace(wanted, plan_only=True), now(may_start=may_start))
+    assert (planned.reply.ok, planned.admitted) == (True, ())
+
+
+def test_a_start_that_is_held_back_says_why_and_how_much_is_missing() -> None:
+    """A verdict against a start is the reply, with the room of every signal for programs."""
+    short = Verdict("no_room", "memory: needs 9 MiB, has 4 MiB: 5 MiB missing", (Room(Signal.MEMORY, 9.0, 4.0),))
+    answered = answer(order(OrderKind.ADMIT, DOWN), now(may_start=lambda _bytes, _cores: short))
+    assert (answered.reply.ok, answered.reply.message, answered.admitted) == (False, short.detail, ())
+    assert Verdict.of_data(dict(answered.reply.data)) == short
+
+
+def test_in_standby_a_roll_out_neither_starts_nor_stops() -> None:
+    """Standby means that nothing is stopped or started, by a roll-out neither."""
+    for kind in (OrderKind.ADMIT, OrderKind.TAKE_DOWN):
+        answered = answer(order(kind, WEB), now(standby=True, may_start=lambda _bytes, _cores: Verdict()))
+        assert not answered.reply.ok
+        assert "standby is on" in answered.reply.message
+        assert (answered.admitted, answered.taken_down) == ((), ())
+
+
+def test_what_a_roll_out_stops_is_owed_no_start() -> None:
+    """A shed service that a roll-out takes down is forgotten; in observe mode too, as it is the operator who stops it."""
+    answered = answer(order(OrderKind.TAKE_DOWN, WEB, LOGS), now(entries=(WEB_SHED,), mode=Mode.OBSERVE))
+    assert (answered.reply.ok, answered.forgotten, answered.taken_down) == (True, (WEB,), (WEB, LOGS))
+    busy = answer(order(OrderKind.TAKE_DOWN, WEB), now(busy=frozenset({WEB})))
+    assert (busy.reply.ok, busy.taken_down) == (False, ())
+
+
+def test_nothing_above_the_target_phase_is_started_by_an_order() -> None:
+    """A restore and a roll-out of what is above target_phase are refused: it would be stopped again."""
+    fields: dict[str, Any] = {"target_phase": 2, "entries": (WEB_SHED,), "may_start": lambda _bytes, _cores: Verdict()}
+    restored = answer(order(OrderKind.RESTORE, WEB), now(**fields))
+    assert (restored.restores, restored.reply.lines) == (
+        (),
+        ("demo/web: is above target_phase 2: raise that first, and reload",),
+    )
+    started = answer(order(OrderKind.ADMIT, WEB), now(**fields))
+    assert (started.reply.ok, started.admitted) == (False, ())
