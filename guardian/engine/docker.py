@@ -20,7 +20,7 @@ from guardian.engine.endpoints import Endpoint
 from guardian.engine.link import Answer, Link, Stream, decode
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
-from guardian.engine.protocol import RawStats, Scope
+from guardian.engine.protocol import LastWords, RawStats, Scope
 from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
 from guardian.storage.values import EngineDisk
@@ -235,6 +235,14 @@ class DockerEngine:
             if isinstance(answer, Exception) and not isinstance(answer, EngineError):
                 raise answer
         return [answers[index] for index in range(len(items))]
+
+    def last_words(self, container_id: str, lines: int) -> LastWords:
+        params = {"stdout": "1", "stderr": "1", "tail": str(lines)}
+        said = self._acting.call(endpoints.LOGS, self._timeout_s, container_id, params)
+        seen = self._acting.call(endpoints.INSPECT, self._timeout_s, container_id)
+        with self._understood(endpoints.INSPECT):
+            health = parse.parse_health_output(seen.body) if seen.status < 400 else ()
+        return LastWords(parse.parse_log(said.raw)[-lines:] if said.status < 400 else (), health[-lines:])
 
     # --- acting -----------------------------------------------------------------------------------------------------
 

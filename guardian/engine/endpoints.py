@@ -41,9 +41,10 @@ DISK = Endpoint(
     "/system/df",
     "what lies on its disk, every six hours, never under pressure, and by `guardian storage --refresh`",
 )
+LOGS = Endpoint("logs", "GET", "/containers/{id}/logs", "the last lines of what failed, for `guardian rollout` alone")
 STOP = Endpoint("stop", "POST", "/containers/{id}/stop", "to shed", acts=True)
 KILL = Endpoint("kill", "POST", "/containers/{id}/kill", "to shed what gets no time, or takes none", acts=True)
 START = Endpoint("start", "POST", "/containers/{id}/start", "to restore", acts=True)
 UPDATE = Endpoint("update", "POST", "/containers/{id}/update", "CPU quota, with `on_pressure: throttle`", acts=True)
 
-ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, DISK, STOP, KILL, START, UPDATE)
+ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, DISK, LOGS, STOP, KILL, START, UPDATE)

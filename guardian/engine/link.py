@@ -38,10 +38,11 @@ _NO_CONNECTION = (http.ProtocolError, http.NewConnectionError, http.SSLError, ht
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and decoded body of one call; a body that is no JSON is None."""
+    """Status and decoded body of one call; a body that is no JSON is None. `raw` is the body as it came."""
 
     status: int
     body: Any
+    raw: bytes = b""
 
     @property
     def message(self) -> str:
@@ -60,9 +61,9 @@ class _Reply:
     @property
     def answer(self) -> Answer:
         try:
-            return Answer(self.response.status, decode(self.body))
+            return Answer(self.response.status, decode(self.body), self.body)
         except ValueError:  # nothing, or no JSON
-            return Answer(self.response.status, None)
+            return Answer(self.response.status, None, self.body)
 
 
 @dataclass(frozen=True, slots=True)

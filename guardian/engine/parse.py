@@ -270,6 +270,26 @@ def footprint_v1_bytes(rss: int, shmem: int, lists: int) -> int:
     return max(rss + shmem, lists)
 
 
+def parse_log(raw: bytes) -> tuple[str, ...]:
+    """The lines of `GET /containers/ID/logs`. Without a terminal each piece has a header of eight bytes: stream, 0, 0, 0, length."""
+    pieces, at = [], 0
+    while raw[at + 1 : at + 4] == b"\0\0\0" and raw[at] in (0, 1, 2) and len(raw) >= at + 8:
+        length = int.from_bytes(raw[at + 4 : at + 8], "big")
+        pieces.append(raw[at + 8 : at + 8 + length])
+        at += 8 + length
+    text = b"".join(pieces) if pieces else raw
+    return tuple(text.decode("utf-8", "replace").splitlines())
+
+
+def parse_health_output(answer: Json) -> tuple[str, ...]:
+    """Of `GET /containers/ID/json`: the exit code and the output of its newest health check; nothing where there was none."""
+    log = (answer["State"].get("Health") or {}).get("Log") or ()
+    if not log:
+        return ()
+    newest = log[-1]
+    return (f"exit code {newest['ExitCode']}", *str(newest.get("Output") or "").strip().splitlines())
+
+
 def parse_event(raw: Json, scope: Scope) -> EngineEvent | None:
     """One message of `GET /events`; None for what is no container's, or outside `scope`."""
     if raw.get("Type") != "container":

@@ -29,6 +29,14 @@ class RawStats:
     strain: Strain = UNKNOWN_STRAIN
 
 
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What a container said last: lines of its output, and of its newest health check."""
+
+    log: tuple[str, ...] = ()
+    health: tuple[str, ...] = ()
+
+
 class Engine(Protocol):
     """Every call has a deadline of the engine's `timeout` unless said otherwise, and may raise `EngineError`.
 
@@ -60,6 +68,10 @@ class Engine(Protocol):
 
     def stats(self, container_ids: Sequence[str]) -> Mapping[str, RawStats]:
         """One reading each, all asked for at once. A container without a usable answer is absent."""
+        ...
+
+    def last_words(self, container_id: str, lines: int) -> LastWords:
+        """At most `lines` of each; nothing of a container that does not exist, or whose log the engine cannot read back."""
         ...
 
     def stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:

@@ -22,7 +22,7 @@ from guardian.clock import SystemClock
 from guardian.engine.connect import reachable
 from guardian.engine.docker import DockerEngine
 from guardian.engine.endpoints import ENDPOINTS
-from guardian.engine.protocol import Scope
+from guardian.engine.protocol import LastWords, Scope
 from guardian.errors import EngineError, EngineTimeout, EngineUnreachable
 from guardian.model import Container, ContainerState, Health, Result, ServiceKey
 from guardian.telemetry import NullTelemetry
@@ -408,6 +408,23 @@ class _proxied:  # noqa: N801
         self._proxy.close()
 
 
+def test_the_last_words_of_a_container_are_the_end_of_its_log_and_its_health_check(real: RealWorld) -> None:
+    """The last lines of both its streams, and the exit code and output of its newest health check; nothing of one that is gone."""
+    check = {"test": ["CMD-SHELL", "echo not yet; exit 3"], "interval": 200_000_000}
+    talker = real.container(
+        "talker", command=["sh", "-c", "echo one; echo two >&2; echo three; exec sleep 1000"], healthcheck=check
+    )
+
+    def said() -> LastWords | None:
+        words = real.engine.last_words(talker, 2)
+        return words if words.health and len(words.log) == 2 else None
+
+    words = eventually(said, "it said something")
+    assert set(words.log) <= {"one", "two", "three"}
+    assert words.health == ("exit code 3", "not yet")
+    assert real.engine.last_words("0" * 64, 2) == LastWords()
+
+
 def test_the_list_of_endpoints_is_exact(engine_host: PrivateEngine, real: RealWorld) -> None:
     """All that the adapter can do makes just the calls that the list of endpoints has, and each of them."""
     web = real.service("web")
@@ -426,6 +443,7 @@ def _calls(engine: DockerEngine, container_id: str) -> Iterator[Callable[[], obj
     yield lambda: engine.inspect(Scope((PROJECT,)), [container_id])
     yield lambda: engine.containers(Scope((PROJECT,)))
     yield lambda: engine.stats([container_id])
+    yield lambda: engine.last_words(container_id, 5)
     yield lambda: engine.stop(container_id, 1, 2)
     yield lambda: engine.kill(container_id, 2)
     yield lambda: engine.start(container_id, 2)

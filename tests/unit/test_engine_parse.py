@@ -303,6 +303,21 @@ def test_an_engine_that_does_not_name_its_cgroup_version_has_the_first() -> None
     assert parse.parse_info(answer | {"CgroupVersion": "2"}, "1.41").cgroup_version == 2
 
 
+def test_a_log_is_read_with_and_without_a_terminal() -> None:
+    """Pieces of both streams are joined to lines; a log of a terminal has no headers."""
+    pieces = b"\x01\0\0\0\0\0\0\x04one\n" + b"\x02\0\0\0\0\0\0\x05t\xffwo\n"
+    assert parse.parse_log(pieces) == ("one", "t\ufffdwo")
+    assert parse.parse_log(b"plain\r\nlines\r\n") == ("plain", "lines")
+    assert parse.parse_log(b"") == ()
+
+
+def test_the_output_of_the_newest_health_check_is_found() -> None:
+    """The newest of the checks that the engine keeps, with its exit code; nothing without a health check."""
+    log = [{"ExitCode": 0, "Output": "old"}, {"ExitCode": 7, "Output": "refused\nagain\n"}]
+    assert parse.parse_health_output({"State": {"Health": {"Log": log}}}) == ("exit code 7", "refused", "again")
+    assert parse.parse_health_output({"State": {}}) == ()
+
+
 def test_an_answer_without_what_it_must_have_is_an_error() -> None:
     """An answer without what it must have is an error, and no container."""
     with pytest.raises(KeyError):

@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from guardian.clock import Clock, VirtualClock
 from guardian.engine.parse import service_of
-from guardian.engine.protocol import RawStats, Scope
+from guardian.engine.protocol import LastWords, RawStats, Scope
 from guardian.engine.simulated.scenario import Scenario, Service
 from guardian.engine.simulated.world import Cell, OomKill, World
 from guardian.errors import EngineTimeout, EngineUnreachable
-from guardian.model import Container, EngineEvent, EngineInfo, HostReading, Result
+from guardian.model import Container, EngineEvent, EngineInfo, Health, HostReading, Result
 from guardian.storage.values import ContainerDisk, EngineDisk
 
 REPLAYED = 256  # events that a new stream with `since` can still get, as with Docker
@@ -130,6 +130,14 @@ class SimulatedEngine:
                 ),
                 build_cache_bytes=0,
             )
+
+    def last_words(self, container_id: str, lines: int) -> LastWords:  # noqa: ARG002
+        """It says only what its health check does."""
+        with self._changed:
+            self._answer()
+            cell = self._world.cells.get(container_id)
+            health = Health.NONE if cell is None else self._world.container(cell).health
+            return LastWords(health=() if health is Health.NONE else (health.value,))
 
     def read_host(self) -> tuple[HostReading, float]:
         """The host now, and the core seconds that it has used so far: `SimulatedHost` makes `cpu_ratio` of them. Never fails."""
