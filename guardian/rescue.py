@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -28,7 +26,8 @@ from guardian.expose.orders import NOTHING_TO_KEEP
 from guardian.expose.orders import resolve as services_named
 from guardian.ledger.book import Ledger
 from guardian.ledger.entries import EntryState, Means
-from guardian.ledger.lock import LOCK_NAME, EngineLock, StateLock
+from guardian.ledger.handover import hand_over
+from guardian.ledger.lock import EngineLock, StateLock
 from guardian.ledger.reconcile import Context, reconcile
 from guardian.ledger.schema import LEDGER_NAME
 from guardian.ledger.store import Store
@@ -80,7 +79,7 @@ class Rescue:
         self._actor.close(CLOSE_S)
         self._engine.close()
         self._store.close(CLOSE_S)
-        _hand_over(Path(self._config.state_dir))
+        hand_over(Path(self._config.state_dir))
         if self._engine_lock is not None:
             self._engine_lock.release()
         self._lock.release()
@@ -252,15 +251,3 @@ class Rescue:
                 self._ledger.settle(outcome)
                 ended[outcome.action.id] = outcome
         return [ended[action.id] for action in actions]
-
-
-def _hand_over(state_dir: Path) -> None:
-    """What root has written there belongs to whose directory it is: the daemon is another user. Links are left alone."""
-    owner = state_dir.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return
-    for name in (LOCK_NAME, *(f"{LEDGER_NAME}{suffix}" for suffix in ("", "-wal", "-shm"))):
-        with suppress(FileNotFoundError):
-            found = (state_dir / name).lstat()
-            if stat.S_ISREG(found.st_mode) and found.st_uid == 0 and found.st_nlink == 1:
-                os.chown(state_dir / name, owner.st_uid, owner.st_gid, follow_symlinks=False)

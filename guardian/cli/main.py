@@ -28,6 +28,7 @@ COMMANDS = {
     "unpin": "Let pinned services be shed again.",
     "hold": "Have nothing started until `guardian release`.",
     "release": "End a hold.",
+    "rollout": "Bring the platform up phase by phase, or take it down.",
     "emergency": "Stop all but the most important, restart the engine, start what is kept.",
     "standby": "Have nothing stopped or started for a time.",
     "demo": "See an overload twice: with the kernel alone, then with guardian.",

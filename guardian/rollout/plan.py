@@ -1,0 +1,183 @@
+"""What a roll-out has to do: which services, in which phase, after what, and how much each is expected to use. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from guardian.compose.model import ComposeProject, Condition
+from guardian.config.schema import Config
+from guardian.model import ServiceKey
+from guardian.policy.platform import Platform, Service
+
+
+class Need(NamedTuple):
+    """What has to be so before a service is started."""
+
+    service: ServiceKey
+    condition: Condition
+
+
+class Expected(NamedTuple):
+    """What a service is expected to use, in bytes and cores; None: unknown. `measured`: it was seen to, else it is set."""
+
+    memory_bytes: int | None = None
+    cores: float | None = None
+    measured: bool = False
+
+
+UNKNOWN = Expected()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One service of a roll-out. `phase` is the one that it comes up with: its own, or that of what depends on it."""
+
+    key: ServiceKey
+    phase: int
+    needs: tuple[Need, ...] = ()
+    one_shot: bool = False
+    expected: Expected = UNKNOWN
+    needed_by: ServiceKey | None = None  # what brings it up before its own phase
+
+
+class PhasePlan(NamedTuple):
+    """One phase; members in the order in which they are started. `part_…`: what the budget grants beyond that of the phase before."""
+
+    phase: int
+    name: str
+    members: tuple[Member, ...]
+    part_bytes: float | None = None
+    part_cores: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All phases of the file, lowest first, those above the goal too: what runs of them is stopped on the way down."""
+
+    phases: tuple[PhasePlan, ...]
+
+    def phase(self, number: int) -> PhasePlan:
+        return next(one for one in self.phases if one.phase == number)
+
+    def after(self, number: int, goal: int) -> int | None:
+        """The next phase up to the goal; None where there is none."""
+        return next((one.phase for one in self.phases if number < one.phase <= goal), None)
+
+    def member(self, key: ServiceKey) -> Member | None:
+        return next((one for phase in self.phases for one in phase.members if one.key == key), None)
+
+    def dependents(self, key: ServiceKey) -> frozenset[ServiceKey]:
+        """Those that need it directly."""
+        return frozenset(
+            one.key for phase in self.phases for one in phase.members if any(need.service == key for need in one.needs)
+        )
+
+
+def make_plan(
+    platform: Platform,
+    config: Config,
+    cpus: float | None,
+    measured: Mapping[ServiceKey, Expected],
+    project: ComposeProject | None = None,
+) -> Plan:
+    """Sort the managed services into phases, each after what it needs.
+
+    `platform` has the services; `project`, where there is a Compose file, has their conditions. `measured` is what was seen
+    of them; where a figure is missing it is the limit, else the share, as for a restore. A service that one of a lower phase
+    needs comes up with that one.
+    """
+    needs = {key: _needs(service, platform, project) for key, service in platform.services.items()}
+    phases, needed_by = _phases(platform, needs)
+    jobs = {name for name, one in project.services.items() if one.job} if project is not None else set()
+    made = []
+    before_bytes: float | None = 0.0
+    before_cores: float | None = 0.0
+    for phase in sorted(config.phases, key=lambda one: one.phase):
+        keys = [key for key, number in phases.items() if number == phase.phase]
+        members = tuple(
+            Member(
+                key=key,
+                phase=phase.phase,
+                needs=needs[key],
+                one_shot=key.name in jobs or _is_awaited(key, needs),
+                expected=_expected(platform.services[key], measured.get(key, UNKNOWN)),
+                needed_by=needed_by.get(key),
+            )
+            for key in _in_order(keys, needs)
+        )
+        memory, share = phase.budget.memory, phase.budget.cpu
+        cores = None if share is None or (cpus is None and share.cores is None) else share.of(cpus or 0.0)
+        made.append(
+            PhasePlan(
+                phase.phase,
+                phase.name,
+                members,
+                None if memory is None or before_bytes is None else max(0.0, memory - before_bytes),
+                None if cores is None or before_cores is None else max(0.0, cores - before_cores),
+            )
+        )
+        before_bytes, before_cores = memory, cores
+    return Plan(tuple(made))
+
+
+def _needs(service: Service, platform: Platform, project: ComposeProject | None) -> tuple[Need, ...]:
+    """Of the Compose file, else of the container's labels, which tell the order; and what the file says it requires."""
+    found: dict[ServiceKey, Condition] = dict.fromkeys(sorted(service.depends_on), Condition.STARTED)
+    written = None if project is None else project.services.get(service.key.name)
+    if written is not None:
+        for one in written.depends_on:
+            key = ServiceKey(service.key.project, one.service)
+            if one.required or key in platform.services:
+                found[key] = one.condition
+    for key in sorted(service.requires):
+        found[key] = max(found.get(key, Condition.HEALTHY), Condition.HEALTHY, key=_strictness)
+    return tuple(Need(key, condition) for key, condition in found.items() if key != service.key)
+
+
+def _strictness(condition: Condition) -> int:
+    return (Condition.STARTED, Condition.HEALTHY, Condition.COMPLETED).index(condition)
+
+
+def _phases(
+    platform: Platform, needs: Mapping[ServiceKey, tuple[Need, ...]]
+) -> tuple[dict[ServiceKey, int], dict[ServiceKey, ServiceKey]]:
+    """The phase that each comes up with, and who brings it up before its own."""
+    phases = {key: service.phase for key, service in platform.services.items()}
+    needed_by: dict[ServiceKey, ServiceKey] = {}
+    waiting = sorted(phases, key=lambda key: (phases[key], key))
+    while waiting:
+        key = waiting.pop(0)
+        for need in needs[key]:
+            if need.service in phases and phases[need.service] > phases[key]:
+                phases[need.service] = phases[key]
+                needed_by[need.service] = key
+                waiting.append(need.service)
+    return phases, needed_by
+
+
+def _in_order(keys: Iterable[ServiceKey], needs: Mapping[ServiceKey, tuple[Need, ...]]) -> list[ServiceKey]:
+    """What others need before them, otherwise by name. Members of a cycle keep the order of their names."""
+    left = sorted(keys)
+    ordered: list[ServiceKey] = []
+    while left:
+        among = set(left)
+        free = [key for key in left if not any(need.service in among for need in needs[key])] or left[:1]
+        ordered.extend(free)
+        left = [key for key in left if key not in free]
+    return ordered
+
+
+def _is_awaited(key: ServiceKey, needs: Mapping[ServiceKey, tuple[Need, ...]]) -> bool:
+    return any(Need(key, Condition.COMPLETED) in one for one in needs.values())
+
+
+def _expected(service: Service, measured: Expected) -> Expected:
+    memory, cores = measured.memory_bytes, measured.cores
+    if memory is None:
+        part = service.memory_limit_bytes or service.memory_share_bytes
+        memory = None if part is None else int(part)
+    if cores is None:
+        cores = service.cpu_limit_cores or service.cpu_share_cores
+    return Expected(memory, cores, measured.measured and measured.memory_bytes is not None)

@@ -1,0 +1,170 @@
+"""Promise O: `guardian rollout` brings a platform up phase by phase, by Compose where containers do not exist, behind its gates."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support import small
+from support.daemon import GuardianProcess
+from support.platform import ReferencePlatform
+from support.private_engine import PrivateEngine
+from support.standin import IMAGE
+
+MIB = 1024 * 1024
+PHASES = {"postgres": 1, "redis": 1, "auth-service": 2, "config-service": 2, "grafana": 3, "kibana": 3}
+NEEDS = {"auth-service": {"postgres": "service_healthy"}, "config-service": {"auth-service": "service_started"}}
+EACH_BYTES = 40 * MIB
+QUICK = ("--soak", "1s", "--healthy-within", "20s")
+
+
+class Compose:
+    """A Compose file for six services in three phases, and a guardian's file for them."""
+
+    def __init__(self, home: Path, engine: PrivateEngine, **environment: dict[str, str]) -> None:
+        self.home, self.engine = home, engine
+        self.file = home / "docker-compose.yml"
+        self.platform = ReferencePlatform(engine.url, only=PHASES)
+        services = {
+            name: {
+                "image": IMAGE,
+                "network_mode": "none",
+                "restart": "unless-stopped",
+                "depends_on": {other: {"condition": condition} for other, condition in NEEDS.get(name, {}).items()},
+                "environment": {"STANDIN_MEMORY": "40MiB", **environment.get(name.replace("-", "_"), {})},
+                "healthcheck": {"test": ["CMD", "/standin", "health"], "interval": "1s", "timeout": "5s", "retries": 2},
+            }
+            for name in PHASES
+        }
+        home.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(yaml.safe_dump({"services": services}))
+
+    def settings(self, capacity_bytes: int = 1024 * MIB) -> dict[str, Any]:
+        settings = small.small_settings(self.engine.url)
+        settings["host"] = {"memory": f"{capacity_bytes}B"}
+        settings["restoring"] = {"stable_for": "1s", "probation": "2s"}
+        settings["state_dir"] = str(self.home / "guardian" / "state")
+        settings["web"] = {"control": str(self.home / "guardian" / "control.sock")}
+        settings["phases"] = [
+            {
+                "phase": number,
+                "name": name,
+                "protected": number == 1,
+                "budget": {"memory": f"{number * 100}MiB"},
+                "services": [each for each, phase in PHASES.items() if phase == number],
+            }
+            for number, name in enumerate(("core", "business", "observability"), start=1)
+        ]
+        settings["services"] = {}
+        return settings
+
+    def command(self, *arguments: str) -> list[str]:
+        config = str(self.home / "guardian" / "guardian.yaml")
+        return [sys.executable, "-m", "guardian", "rollout", "--config", config, "--compose", str(self.file), *arguments]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=120, check=False)
+
+
+def of_phases(last: int) -> set[str]:
+    return {name for name, phase in PHASES.items() if phase <= last}
+
+
+@pytest.fixture
+def make_compose(standin_engine: PrivateEngine, tmp_path: Path) -> Iterator[Callable[..., Compose]]:
+    made: list[Compose] = []
+
+    def make(capacity_bytes: int = 1024 * MIB, **environment: dict[str, str]) -> Compose:
+        one = Compose(tmp_path, standin_engine, **environment)
+        (tmp_path / "guardian").mkdir()
+        (tmp_path / "guardian" / "guardian.yaml").write_text(small.as_yaml(one.settings(capacity_bytes)))
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.platform.remove()
+
+
+def events(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_one_command_brings_it_up_beside_the_daemon_and_takes_it_down(
+    make_compose: Callable[..., Compose], make_guardian: Callable[..., GuardianProcess]
+) -> None:
+    """From nothing to phase 3 by one command, each start admitted by the daemon; back to phase 1, and no stop is taken for an override."""
+    one = make_compose()
+    guardian = make_guardian(small.as_yaml(one.settings()))
+    small.start(guardian)
+    up = one.run("--to", "3", "--json", *QUICK)
+    assert up.returncode == 0, up.stdout + up.stderr
+    assert one.platform.running() == set(PHASES)
+    words = [(each["event"], (each.get("service") or "").partition("/")[2]) for each in events(up.stdout)]
+    assert words.index(("up", "postgres")) < words.index(("start", "auth-service")) < words.index(("start", "config-service"))
+    assert [each["phase"] for each in events(up.stdout) if each["event"] == "passed"] == [1, 2, 3]
+    admitted = [row["service"].partition("/")[2] for row in guardian.history() if row["action"] == "start"]
+    assert sorted(admitted) == sorted(PHASES)
+
+    down = one.run("--down-to", "1", *QUICK)
+    assert down.returncode == 0, down.stderr
+    assert one.platform.running() == of_phases(1)
+    status = small.after_ticks(guardian)
+    assert status["shed"] == []
+    assert guardian.metric("guardian_overrides_total") == 0
+    stopped = [row["service"].partition("/")[2] for row in guardian.history() if row["action"] == "stop"]
+    assert sorted(stopped) == sorted(PHASES.keys() - of_phases(1))
+
+
+def test_a_service_that_never_gets_healthy_ends_it_at_its_phase(make_compose: Callable[..., Compose]) -> None:
+    """It names the service, why, and what its health check and its log said last; phase 1 stays up, phase 3 is not begun."""
+    one = make_compose(config_service={"STANDIN_HEALTHY_AFTER": "3600s"})
+    ended = one.run("--to", "3", "--soak", "1s", "--healthy-within", "5s")
+    assert ended.returncode == 1
+    assert "phase 2: openpolicy/config-service: it is not healthy after 5s" in ended.stderr
+    assert "its health check said last" in ended.stderr
+    assert "touched from=" in ended.stderr  # of its log
+    assert one.platform.running() == of_phases(2)
+    undone = one.run("--resume", "--rollback")
+    assert undone.returncode == 1
+    assert one.platform.running() == of_phases(1)
+
+
+def test_too_little_room_for_a_phase_is_held_and_said(make_compose: Callable[..., Compose]) -> None:
+    """Where phase 3 does not fit below soft, it is not begun, and what is missing is said."""
+    one = make_compose(capacity_bytes=330 * MIB)  # 75% of it are 247 MiB: four services fit, and 100 MiB more do not
+    ended = one.run("--to", "3", "--wait", "3s", *QUICK)
+    assert ended.returncode == 1
+    assert "phase 3: platform_memory: needs" in ended.stderr
+    assert "MiB missing" in ended.stderr
+    assert one.platform.running() == of_phases(2)
+
+
+def test_killed_again_and_again_and_resumed_it_ends_the_same(make_compose: Callable[..., Compose]) -> None:
+    """SIGKILL after each few events, then `--resume`, and so on until it is done: all of it is up, and nothing was stopped."""
+    one = make_compose()
+    deaths, told, command = 0, [], one.command("--to", "2", "--json", *QUICK)
+    while True:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for count, line in enumerate(process.stdout, start=1):
+            told.append(json.loads(line))
+            if told[-1]["event"] != "end" and count == 5:
+                process.kill()
+                deaths += 1
+                break
+        process.stdout.close()
+        if process.wait() == 0:
+            break
+        assert deaths < 20, "it gets nowhere"
+        command = one.command("--resume", "--json", *QUICK)
+    assert deaths >= 2
+    assert one.platform.running() == of_phases(2)
+    assert {each["service"] for each in told if each["event"] == "start"} == {f"openpolicy/{name}" for name in of_phases(2)}
+    assert [each for each in told if each["event"] in ("stop", "failed")] == []
