@@ -21,6 +21,7 @@ COMMANDS = {
     "top": "Watch levels, phases and services live in the terminal.",
     "history": "Show what was done, when and why.",
     "storage": "Show what services keep on disk, how fast that grows, and what would free some of it.",
+    "replay": "Try a configuration on what was recorded.",
     "shed": "Stop services, as guardian itself would.",
     "restore": "Start services again that guardian has stopped.",
     "forget": "Let a shed service stay down: guardian will not start it again.",

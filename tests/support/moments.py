@@ -26,14 +26,14 @@ def an_overload(
     scenario = Scenario(
         host=Host(
             steps=(
-                HostStep(at=pressed_s, memory=steady(970 * MIB)),
+                HostStep(at=pressed_s, memory=steady(700 * MIB)),
                 HostStep(at=calm_s, memory=ramp_to(0, 400 * MIB)),
             )
         ),
         services={
             "db": Service(memory=700 * MIB, cpu=0.2),
             "web": Service(memory=500 * MIB, cpu=0.1, replicas=2),
-            "logs": Service(memory=400 * MIB),
+            "logs": Service(memory=600 * MIB),
         },
     )
     config = config or a_config(Phase(("db",), protected=True), ("web",), ("logs",))

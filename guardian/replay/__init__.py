@@ -1,0 +1,1 @@
+"""A recording, or a simulated host, decided anew: what a configuration would have done."""
