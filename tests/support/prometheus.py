@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,15 @@ from support.waiting import eventually
 SCRAPE_S = 1.0
 _INSTALL = "apt-get install prometheus"
 _CONFIG = """\
-global: {{scrape_interval: {scrape_s:g}s, scrape_timeout: {scrape_s:g}s}}
+global: {{scrape_interval: {scrape_s:g}s, scrape_timeout: {scrape_s:g}s, evaluation_interval: {scrape_s:g}s}}
 scrape_configs:
   - job_name: guardian
-    static_configs: [{{targets: ["{target}"]}}]
+    static_configs:
+{targets}
+"""
+_ALERTING = """\
+rule_files: ["{rules}"]
+alerting: {{alertmanagers: [{{static_configs: [{{targets: ["{alertmanager}"]}}]}}]}}
 """
 
 
@@ -36,13 +41,23 @@ class Series:
 
 
 class Prometheus:
-    """Scrapes `target` ("127.0.0.1:9877"); everything it writes is below `home`. A context manager."""
+    """Scrapes `target` ("127.0.0.1:9877"); everything it writes is below `home`. A context manager.
 
-    def __init__(self, home: Path, target: str) -> None:
+    `instances`: the same target by several names, as a fleet. With `rules`, a file, alerts go to the `alertmanager` ("host:port").
+    """
+
+    def __init__(
+        self, home: Path, target: str, instances: Sequence[str] = (), rules: Path | None = None, alertmanager: str = ""
+    ) -> None:
         program = shutil.which("prometheus", path="/usr/local/bin:/usr/bin")
         assert program is not None, f"this test needs a Prometheus: {_INSTALL}"
         home.mkdir(parents=True)
-        (home / "prometheus.yml").write_text(_CONFIG.format(target=target, scrape_s=SCRAPE_S))
+        names = [f", labels: {{instance: {name}}}" for name in instances] or [""]
+        targets = "\n".join(f'      - {{targets: ["{target}"]{name}}}' for name in names)
+        config = _CONFIG.format(targets=targets, scrape_s=SCRAPE_S)
+        if rules is not None:
+            config += _ALERTING.format(rules=rules, alertmanager=alertmanager)
+        (home / "prometheus.yml").write_text(config)
         self._url = f"http://127.0.0.1:{free_port()}"
         self._began_wall_s = time.time()
         command = [
@@ -65,6 +80,10 @@ class Prometheus:
         span_s = int(time.time() - self._began_wall_s) + 10
         found = self._get("query", query=f"{metric}[{span_s}s]")["result"]
         return [Series(row["metric"], tuple((float(at), float(value)) for at, value in row["values"])) for row in found]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """What the expression gives now: samples with their labels."""
+        return list(self._get("query", query=expression)["result"])
 
     def series(self, match: str) -> list[dict[str, str]]:
         """The labels of every series that was ever there."""
