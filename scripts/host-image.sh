@@ -21,7 +21,11 @@ root=$work/root
 packages=systemd,systemd-sysv,dbus,udev,kmod,initramfs-tools,linux-image-cloud-amd64
 packages=$packages,docker.io,docker-cli,docker-compose,iptables
 packages=$packages,python3,python3-venv,sudo,procps,iproute2,earlyoom,systemd-oomd
-mmdebstrap --quiet --variant=minbase --include=$packages trixie "$root" http://deb.debian.org/debian >&2
+mirror=http://deb.debian.org/debian
+if ! mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Retries "5"' --include=$packages trixie "$root" $mirror >&2; then
+  echo "the packages of Debian 13 could not be installed from $mirror; the reason is above. The emulated host needs that mirror" >&2
+  exit 1
+fi
 
 # The guest learns what to do from a second disk, a plain tar, and is told more over a virtio port: see tests/host/guest/agent.py.
 cat >"$root/etc/systemd/system/host-test.service" <<'END'

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from host.machine import Machine
+from host.machine import Machine, MachineError
 from host.payload import ROOT, make_payload
 from support.standin import standin_program
 from support.waiting import eventually
@@ -125,7 +125,9 @@ def refresh_payload(host: Host) -> None:
 
 def image() -> Path:
     """The folder of the image, made if need be."""
-    made = subprocess.run([ROOT / "scripts" / "host-image.sh"], stdout=subprocess.PIPE, text=True, check=True)
+    made = subprocess.run([ROOT / "scripts" / "host-image.sh"], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise MachineError(f"scripts/host-image.sh made no image of the emulated host: {made.stderr}")
     return Path(made.stdout.strip())
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from host.scenarios import PHASES
 
 Figures = Mapping[str, Any]
 
@@ -21,7 +24,7 @@ def overload_table(rows: Iterable[Figures]) -> str:
             row["scenario"],
             row["guarded_by"],
             _list(row["kernel_oom_kills"]),
-            _list(row["ended"]),
+            _ended(row["ended"]),
             f"{row['unanswered']} of {row['probes']}",
             _milliseconds(row["p99_idle_s"]),
             _milliseconds(row["p99_s"]),
@@ -34,6 +37,14 @@ def overload_table(rows: Iterable[Figures]) -> str:
 def read(folder: Path) -> list[Figures]:
     """The rows that were recorded in `folder`, by scenario."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("overload-*.json"))]
+
+
+def _ended(ended: list[str]) -> str:
+    """Those of the core, and when; of the others how many of which phase."""
+    phases = [(one, PHASES.get(one.partition(" ")[0], 0)) for one in ended]
+    core = [f"**{one}**" for one, phase in phases if phase == 1]
+    counts = sorted(Counter(phase for _, phase in phases if phase > 1).items(), reverse=True)
+    return _list(core + [f"{count} of phase {phase}" for phase, count in counts])
 
 
 def _list(items: list[str]) -> str:

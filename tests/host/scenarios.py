@@ -22,7 +22,11 @@ CORE = tuple(service for service, phase in PHASES.items() if phase == 1)
 HELD_BYTES = {service.name: service.memory_bytes for service in reference_services()}
 LIMITED = {service.name for service in reference_services() if service.memory_limit_bytes is not None}
 OUTSIDE = "outside"  # a stand-in that is no container
+PATIENCE_S = 2.0  # of guest/overload.py
 ENDLESS_BYTES = 64 * 1024 * MIB
+
+
+Probe = tuple[float, str, float | None]  # when it was sent, to whom, and the latency; None: no answer within PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +80,30 @@ class Run:
     """What was measured; times in seconds since the growths began."""
 
     scenario: Scenario
-    probes: list[tuple[float, str, float | None]]
+    probes: list[Probe]
     memory: list[tuple[float, int, float]]
     kernel: list[tuple[float, str, str]]
     events: list[tuple[float, str, str, str | None]]
+    stalls: list[tuple[float, float]]
     late_s: float
     total_bytes: int
 
     def latency_s(self, quantile: float, idle: bool = False) -> float:
-        """Of the answers of the core services, before the growths (`idle`) or from their begin; one not given in time counts as endless."""
-        taken = sorted(float("inf") if latency is None else latency for at_s, _, latency in self.probes if (at_s < 0) == idle)
-        return taken[min(len(taken) - 1, int(quantile * len(taken)))]
+        """Of the answers of the core services, before the growths (`idle`) or from their begin."""
+        return quantile_s([probe for probe in self.probes if (probe[0] < 0) == idle], quantile)
+
+    @property
+    def asked(self) -> list[Probe]:
+        """The probes from the begin of the growths."""
+        return [probe for probe in self.probes if probe[0] >= 0]
+
+    def undisturbed(self) -> list[Probe]:
+        """Those of `asked` during which the emulator, slow as it is, stood still at no time."""
+        return [probe for probe in self.asked if not self._stood_still(probe[0], probe[2])]
+
+    def _stood_still(self, sent_s: float, latency_s: float | None) -> bool:
+        until_s = sent_s + (PATIENCE_S if latency_s is None else latency_s)
+        return any(at_s < until_s and sent_s < at_s + lasted_s for at_s, lasted_s in self.stalls)
 
     @property
     def unanswered(self) -> list[tuple[float, str]]:
@@ -100,6 +117,18 @@ class Run:
     @property
     def highest_ratio(self) -> float:
         return 1 - min(available for at_s, available, _ in self.memory if at_s >= 0) / self.total_bytes
+
+    @property
+    def fastest_fall_bytes_per_s(self) -> float:
+        """Of available memory, from one sample to the fourth after it: what an emulated CPU made of the rates that were asked for."""
+        falls = [(one[1] - other[1]) / (other[0] - one[0]) for one, other in zip(self.memory, self.memory[4:], strict=False)]
+        return max(falls)
+
+    def least_available_bytes_since_the_end_of(self, service: str) -> int:
+        """Until the first container is started again."""
+        ended_s = max(at_s for at_s, one in self.deaths if one == service)
+        started_s = min((at_s for at_s, _, what, _ in self.events if what == "start" and at_s > ended_s), default=float("inf"))
+        return min(available for at_s, available, _ in self.memory if ended_s < at_s < started_s)
 
     def figures(self) -> dict[str, Any]:
         """What the report shows of it."""
@@ -117,8 +146,17 @@ class Run:
             "worst_s": self.latency_s(1.0),
             "memory_before_ratio": round(1 - self.memory[0][1] / self.total_bytes, 3),
             "memory_highest_ratio": round(self.highest_ratio, 3),
+            "fastest_fall_bytes_per_s": round(self.fastest_fall_bytes_per_s),
             "prober_late_s": self.late_s,
+            "stalled_s": round(sum(lasted_s for at_s, lasted_s in self.stalls if at_s >= 0), 1),
+            "undisturbed": len(self.undisturbed()),
         }
+
+
+def quantile_s(probes: list[Probe], quantile: float) -> float:
+    """Of their latencies; an answer that was not given in time took for ever."""
+    taken = sorted(float("inf") if latency is None else latency for _, _, latency in probes)
+    return taken[min(len(taken) - 1, int(quantile * len(taken)))]
 
 
 def start_outside(host: Host, memory: str) -> None:
@@ -145,5 +183,5 @@ def run(host: Host, scenario: Scenario) -> Run:
     out = host.must("python3", "-I", "/srv/in/overload.py", stdin=json.dumps(request), timeout_s=timeout_s)
     measured = json.loads(out)
     total_kib = int(host.sh("grep -oP 'MemTotal: +\\K[0-9]+' /proc/meminfo"))
-    parts = {name: [tuple(row) for row in measured[name]] for name in ("probes", "memory", "kernel", "events")}
+    parts = {name: [tuple(row) for row in measured[name]] for name in ("probes", "memory", "kernel", "events", "stalls")}
     return Run(scenario, **parts, late_s=measured["late_s"], total_bytes=total_kib * 1024)

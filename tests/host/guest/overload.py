@@ -8,6 +8,7 @@ seconds since the growths began (negative before):
 - `memory`: `[at_s, available_bytes, PSI full avg10 in percent]`
 - `events`: `[at_s, service, what, exit code]` as the engine reports them: kill, die, start, oom
 - `kernel`: `[at_s, constraint, service or cgroup]`, every process that the kernel's OOM killer chose
+- `stalls`: `[at_s, lasted_s]`, when a CPU of this machine did not run at all: it is emulated, perhaps on a busy one
 - `late_s`: how much later than planned a probe was sent at most; `held`: what each grown one holds at the end
 """
 
@@ -17,6 +18,7 @@ import ctypes
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -24,11 +26,13 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PROBE_EVERY_S = 0.5
 PATIENCE_S = 2.0
 SAMPLE_EVERY_S = 0.5
+BEAT_S = 0.02
+STALL_S = 0.05
 OUTSIDE_SOCKET = "/run/outside.sock"
 _LOCK_ALL_ONCE_TOUCHED = 1 | 2 | 4  # MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT
 
@@ -134,6 +138,43 @@ class Watch:
                     self.kernel.append((time.monotonic(), chosen[1], chosen[2]))
 
 
+class Beats:
+    """A process for each CPU that nothing here is more urgent than: where it does not come to run, the CPU did not."""
+
+    def __init__(self, told: IO[str]) -> None:
+        """What they tell is appended to the file `told`."""
+        self._told = told
+        self._pids = [pid for cpu in sorted(os.sched_getaffinity(0)) if (pid := self._fork(cpu))]
+
+    def _fork(self, cpu: int) -> int:
+        if pid := os.fork():
+            return pid
+        try:
+            lock_memory()
+            os.sched_setaffinity(0, {cpu})
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_max(os.SCHED_FIFO)))
+            while True:
+                due_s = time.monotonic() + BEAT_S
+                time.sleep(BEAT_S)
+                late_s = time.monotonic() - due_s
+                if late_s >= STALL_S:
+                    os.write(self._told.fileno(), f"{due_s} {late_s}\n".encode())
+        finally:
+            os._exit(1)
+
+    def stop(self) -> list[tuple[float, float]]:
+        """When a CPU stood still, and for how long."""
+        for pid in self._pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        self._told.seek(0)
+        return sorted((float(at_s), float(lasted_s)) for at_s, lasted_s in map(str.split, self._told))
+
+
+def lock_memory() -> None:
+    ctypes.CDLL(None).mlockall(_LOCK_ALL_ONCE_TOUCHED)
+
+
 def containers() -> dict[str, str]:
     """Service -> id of its container."""
     listed = _docker("ps", "--all", "--no-trunc", "--format", '{{.ID}} {{.Label "com.docker.compose.service"}}')
@@ -151,15 +192,17 @@ def _service_of(cgroup: str, ids: dict[str, str]) -> str:
 def main() -> None:
     scenario = json.load(sys.stdin)
     threading.stack_size(256 * 1024)
-    ctypes.CDLL(None).mlockall(_LOCK_ALL_ONCE_TOUCHED)
+    lock_memory()
     ids = containers()
     targets = {service: Target(service, container) for service, container in ids.items()}
     growing: dict[str, Target | Outside] = {**targets, "outside": Outside()}
 
     with (
+        tempfile.TemporaryFile("a+") as beaten,
         tempfile.TemporaryFile("w+") as told,
         subprocess.Popen(["docker", "events", "--filter", "type=container", "--format", "{{json .}}"], stdout=told) as events,
     ):
+        beats = Beats(beaten)
         watch = Watch()
         watch.start([targets[service] for service in scenario["probe"]])
         time.sleep(scenario["idle_s"])
@@ -169,6 +212,7 @@ def main() -> None:
             assert answer.startswith("ok"), f"{growth['service']}: {answer}"
         time.sleep(scenario["watch_s"])
         watch.stop()
+        stalls = beats.stop()
         held = {growth["service"]: growing[growth["service"]].ask("status").strip() for growth in scenario["growths"]}
         events.terminate()
         events.wait()
@@ -193,6 +237,7 @@ def main() -> None:
         "memory": [(since(at_s), available, full) for at_s, available, full in watch.memory],
         "kernel": [(since(at_s), constraint, _service_of(cgroup, ids)) for at_s, constraint, cgroup in watch.kernel],
         "events": changes,
+        "stalls": [(since(at_s), round(lasted_s, 3)) for at_s, lasted_s in stalls],
         "late_s": round(watch.late_s, 3),
         "held": held,
         "begun_wall_s": zero_wall_s,
