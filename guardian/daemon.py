@@ -53,6 +53,7 @@ from guardian.systemd import Notifier
 if TYPE_CHECKING:
     from guardian.health.prober import Probe, Prober
     from guardian.notify.courier import Courier
+    from guardian.objectives.keeper import Keeper
 
 END_S = 4.0  # SIGTERM to the end; systemd and people are promised 5 s
 CONFIG_POLL_S = 1.1  # more than the second for which an edit must stay the same: the look after the first takes it
@@ -164,6 +165,8 @@ class Daemon:
             state_dir / STORAGE_NAME,
             self._clock,
         )
+        self._keeper: Keeper | None = None
+        self._keep(config)
         self._triggers = PressureTriggers(self._pressed)
         self._interval_s = float(config.sampling.host)  # what the next tick was planned by
         self._began_s = self._took_s = 0.0  # when the last tick began, and how long it took
@@ -236,6 +239,8 @@ class Daemon:
         self._storage.look(snapshot)
         if self._courier is not None:
             self._courier.look(snapshot, self._reloader.failed)
+        if self._keeper is not None:
+            self._keeper.note(snapshot)
 
     def _read_containers(self) -> None:
         news = self._feed.refresh(self._loop.pace.containers_s)
@@ -277,6 +282,7 @@ class Daemon:
         self._feed.rescope(scope_of(config, self._ledger.open_entries))
         self._probed.configure(config)
         self._notify(config)
+        self._keep(config)
         self._scheduler.wake("tick")  # which sets the pace anew
 
     def _notify(self, config: Config) -> None:
@@ -288,6 +294,15 @@ class Daemon:
             self._courier = Courier(host, self._clock, self._metrics)
         if self._courier is not None:
             self._courier.follow(config.notify)
+
+    def _keep(self, config: Config) -> None:
+        """Keep figures from now on, where the file has objectives; likewise."""
+        if self._keeper is None and config.objectives is not None:
+            from guardian.objectives.keeper import Keeper  # noqa: PLC0415
+            from guardian.objectives.rows import OBJECTIVES_NAME  # noqa: PLC0415
+
+            self._keeper = Keeper(Path(config.state_dir) / OBJECTIVES_NAME, self._clock, self._metrics)
+            self._keeper.start()
 
     def _settle(self) -> None:
         """All that stays is there: make it small, then keep it."""
@@ -333,6 +348,8 @@ class Daemon:
     def _take_probe(self, probe: Probe) -> None:
         if probe.counts:
             self._metrics.probed(probe.service, probe.took_s, not probe.problem)
+            if self._keeper is not None:
+                self._keeper.probed(probe)
 
     def _disk_path(self) -> str | None:
         info = self._feed.engine
@@ -366,6 +383,8 @@ class Daemon:
                 self._ledger.settle(outcome)
         if self._courier is not None:
             self._courier.close()
+        if self._keeper is not None:
+            self._keeper.close(max(0.0, min(1.0, ends_s - self._clock.monotonic() - 1.0)))
         self._control.close()
         self._web.close()
         self._engine.close()

@@ -110,6 +110,8 @@ class Container:
     labels: Labels = Labels()
     depends_on: tuple[str, ...] = ()  # service names of the same project
     shares: tuple[str, ...] = ()  # owners of namespaces it lives in: container ids or names
+    network: str = ""  # host: the host's own; container: that of another; empty: one of its own
+    pid: int | None = None  # of its first process, where the engine is on this host; it has none while it does not run
     oneoff: bool = False  # `compose run`
     swarm: bool = False
     completed: bool = False  # a one-shot that has done its work: exited 0 with no restart policy that would repeat it

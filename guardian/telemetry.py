@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
 from guardian.model import Held, Outcome, ServiceKey
+
+
+class Objective(NamedTuple):
+    """One objective of the file over the last 30 days. None is unknown."""
+
+    name: str
+    target: float  # seconds for the response time, else a ratio
+    value: float | None  # the worst of all that it is about
+    met: bool | None
+    budget_ratio: float | None  # what is left of the error budget where least is
 
 
 class Telemetry(Protocol):
@@ -66,6 +77,9 @@ class Telemetry(Protocol):
     def probed(self, service: ServiceKey, seconds: float, ok: bool) -> None:
         """A probe of guardian's own that counts has ended."""
 
+    def objectives(self, told: Iterable[Objective]) -> None:
+        """All that the file sets, as they are now."""
+
 
 class NullTelemetry:
     """Reports to nobody; for tests and one-off commands."""
@@ -92,3 +106,4 @@ class NullTelemetry:
     def config_reloaded(self, ok: bool, at_wall_s: float) -> None: ...
     def notified(self, channel: str, result: str) -> None: ...
     def probed(self, service: ServiceKey, seconds: float, ok: bool) -> None: ...
+    def objectives(self, told: Iterable[Objective]) -> None: ...

@@ -103,7 +103,7 @@ def _held(change: Change) -> Change:
 # What is opened or set up once, at the start.
 _AT_START = ("state_dir", "engine", "web", "log", "sampling.source", "version")
 # Thresholds, budgets and timings, and the reins on acting at all.
-_TUNING = ("thresholds", "shedding", "restoring", "sampling.host", "sampling.containers", "notify")
+_TUNING = ("objectives", "thresholds", "shedding", "restoring", "sampling.host", "sampling.containers", "notify")
 _TUNING_ENDS = (".name", ".stop_timeout", ".budget.memory", ".budget.cpu", ".budget.storage")
 # One value is less bold than the other: (end of the path, values from the bolder to the less bold, what is lost the other way).
 _BOLDER_FIRST: tuple[tuple[str, tuple[Any, ...], str], ...] = (

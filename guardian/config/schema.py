@@ -4,7 +4,7 @@ and the reference in `docs/configuration.md` all come from them. Values are in b
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -245,6 +245,23 @@ class EmergencyConfig(Base, frozen=True, kw_only=True):
     keep: Annotated[tuple[str, ...], Meta(description="services that stay even then")] = ()
 
 
+class ObjectivesConfig(Base, frozen=True, kw_only=True):
+    """What is aimed at, over the time of a report. Each is judged only where it is given."""
+
+    response_time: Annotated[
+        Seconds | None, Meta(description="of services with an HTTP probe: 95% of their answers are no slower")
+    ] = None
+    availability: Annotated[
+        Ratio | None, Meta(description="of each service: it runs and is not unhealthy for this part of the time")
+    ] = None
+    utilisation: Annotated[
+        Ratio | None, Meta(description="of each phase's budget: use is no more than this for 95% of the time")
+    ] = None
+    healthy: Annotated[
+        Ratio | None, Meta(description="of each service with a check: it is well for this part of the time that it runs")
+    ] = None
+
+
 class TlsConfig(Base, frozen=True, kw_only=True):
     """A certificate for the web side."""
 
@@ -329,7 +346,9 @@ class Config(Base, frozen=True, kw_only=True):
     )
     emergency: Annotated[EmergencyConfig, Meta(description="the last resort")] = field(default_factory=EmergencyConfig)
     target_phase: Annotated[int, Meta(ge=0, description="services of phases above it are stopped")] | None = None
-    objectives: Annotated[dict[str, Any], Meta(description="kept as written; given meaning by a later release")] | None = None
+    objectives: Annotated[
+        ObjectivesConfig | None, Meta(description="what is aimed at; with it, guardian keeps figures for `guardian report`")
+    ] = None
     notify: Annotated[tuple[NotifyConfig, ...], Meta(description="who is told of changes; sent past Prometheus")] = ()
     reload: Annotated[
         Literal["thresholds", "all", "none"],

@@ -121,6 +121,8 @@ def parse_container(answer: Json, service: ServiceKey, started_s: float | None) 
         labels=parse_labels(labels),
         depends_on=_depends_on(labels.get(DEPENDS_ON_LABEL, "")),
         shares=_shares(host),
+        network=_network(host),
+        pid=_positive(answer["State"].get("Pid")),
         oneoff=labels.get(ONEOFF_LABEL, "").lower() == "true",
         swarm=SWARM_LABEL in labels,
         # Nobody can tell from an inspect who ended it: what guardian itself stopped is in the ledger, which comes
@@ -175,6 +177,11 @@ def _cpu_limit_cores(host: Json) -> float | None:
 def _depends_on(label: str) -> tuple[str, ...]:
     """`db:service_healthy:false,cache:service_started:true` -> `("db", "cache")`."""
     return tuple(name for item in label.split(",") if (name := item.partition(":")[0].strip()))
+
+
+def _network(host: Json) -> str:
+    kind = str(host.get("NetworkMode") or "").partition(":")[0]
+    return kind if kind in ("host", "container") else ""
 
 
 def _shares(host: Json) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from guardian.expose.exposition import encode
 from guardian.expose.gauges import Families, render
 from guardian.expose.snapshot import Snapshot
 from guardian.model import ActionKind, Held, Outcome, Result, ServiceKey, Signal
+from guardian.telemetry import Objective
 
 SOURCES = ("host", "containers")
 # Alerts ask how these grow, and a counter that first appears at 1 has not grown: they are there at 0 before anything happens.
@@ -201,6 +202,18 @@ class Metrics:
 
     def notified(self, channel: str, result: str) -> None:
         self._notifications.labels(channel, result).inc()
+
+    def objectives(self, told: Iterable[Objective]) -> None:
+        known: dict[tuple[str, ...], float | None] = {}
+        for one in told:
+            known["guardian_objective_target", one.name] = one.target
+            known["guardian_objective_value", one.name] = one.value
+            known["guardian_objective_met", one.name] = None if one.met is None else float(one.met)
+            known["guardian_objective_error_budget_ratio", one.name] = one.budget_ratio
+        for key in [key for key in list(self._last) if key[0].startswith("guardian_objective_")]:
+            if known.get(key) is None:
+                self._last.pop(key, None)
+        self._last.update({key: value for key, value in known.items() if value is not None})
 
     def probed(self, service: ServiceKey, seconds: float, ok: bool) -> None:
         # Both are there from the first probe on: a rate of failures needs both to have begun at 0.

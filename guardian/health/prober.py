@@ -38,6 +38,7 @@ class Probe:
     took_s: float
     problem: str = ""
     counts: bool = True
+    http: bool = False
 
 
 class Prober:
@@ -172,7 +173,9 @@ class Prober:
             new = self._courses[key] = after(course, problem, at_s, config)
             if new.health is not course.health:
                 self.version += 1
-        self._on_probe(Probe(key, at_s, took_s, problem, not problem or not is_young(course, at_s, config)))
+        self._on_probe(
+            Probe(key, at_s, took_s, problem, not problem or not is_young(course, at_s, config), config.http is not None)
+        )
         if new.health is not course.health:
             if new.health is Health.UNHEALTHY:
                 _log.warning("unhealthy by its probe", service=str(key), failures=new.failures, problem=problem)

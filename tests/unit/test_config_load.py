@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guardian.config.load import load, loads, warnings
-from guardian.config.schema import CPU, MEMORY, Config, HealthConfig, ServiceConfig, Thresholds
+from guardian.config.schema import CPU, MEMORY, Config, HealthConfig, ObjectivesConfig, ServiceConfig, Thresholds
 from guardian.errors import ConfigError
 from guardian.model import Mode, Signal
 from guardian.units import Ratio, Seconds, Share
@@ -83,7 +83,9 @@ def test_all_commented_keys_load_together() -> None:
     assert (elastic.kill, elastic.protect, elastic.requires, elastic.on_pressure) == ("never", True, ("postgres",), "throttle")
     assert elastic.health == HealthConfig(http="http://127.0.0.1:9200/_cluster/health", timeout=Seconds(2))
     assert config.target_phase == 3
-    assert config.objectives == {"response_time": "200ms", "availability": "99.5%", "utilisation": "80%", "healthy": "100%"}
+    assert config.objectives == ObjectivesConfig(
+        response_time=Seconds(0.2), availability=Ratio(0.995), utilisation=Ratio(0.8), healthy=Ratio(1)
+    )
     assert len(config.notify) == 2
     assert config.web.tls is not None
 

@@ -106,6 +106,16 @@ def test_a_running_container_has_a_start_and_no_end() -> None:
     assert seen.restart_policy == "no"
 
 
+@pytest.mark.parametrize(
+    ("mode", "network"), [("host", "host"), ("container:abc", "container"), ("bridge", ""), ("demo_default", ""), ("", "")]
+)
+def test_a_container_tells_whose_network_it_is_in_and_its_process(mode: str, network: str) -> None:
+    """A container tells whether its network is its own, and the number of its first process while it has one."""
+    seen = container(HostConfig={"NetworkMode": mode}, State={"Pid": 4711})
+    assert (seen.network, seen.pid) == (network, 4711)
+    assert container(State={"Pid": 0}).pid is None
+
+
 def test_a_container_that_ended_has_an_end_and_an_exit_code() -> None:
     """A container that ended has an end and an exit code."""
     seen = container(State={"Status": "exited", "ExitCode": 137, "FinishedAt": "2026-11-23T19:30:00.5Z"})

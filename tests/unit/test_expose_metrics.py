@@ -25,7 +25,7 @@ from guardian.expose.snapshot import Snapshot
 from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal, Strain
 from guardian.storage.growth import storage_of
 from guardian.storage.values import KnownStorage, Reading, ServiceDisk
-from guardian.telemetry import Telemetry
+from guardian.telemetry import Objective, Telemetry
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 
@@ -93,8 +93,27 @@ def exercise(telemetry: Telemetry) -> None:
     telemetry.record_size(4096)
     telemetry.config_reloaded(True, AT_WALL_S)
     telemetry.notified("webhook", "done")
+    telemetry.objectives([Objective("availability", 0.995, 0.99, False, -1.0)])
     telemetry.probed(ServiceKey("openpolicy", "api"), 0.03, ok=True)
     telemetry.probed(ServiceKey("openpolicy", "api"), 2.0, ok=False)
+
+
+def test_an_objective_is_there_as_far_as_it_is_known() -> None:
+    """An objective shows its target, its value and whether it is met; what is unknown, or no longer set, is absent."""
+    metrics = Metrics()
+    labels = {"objective": "availability"}
+    metrics.objectives([Objective("availability", 0.995, 0.99, False, -1.0)])
+    shown = [
+        value(metrics, f"guardian_objective_{name}", **labels) for name in ("target", "value", "met", "error_budget_ratio")
+    ]
+    assert shown == [0.995, 0.99, 0, -1]
+    metrics.objectives([Objective("availability", 0.995, None, None, None)])
+    shown = [
+        value(metrics, f"guardian_objective_{name}", **labels) for name in ("target", "value", "met", "error_budget_ratio")
+    ]
+    assert shown == [0.995, None, None, None]
+    metrics.objectives([])
+    assert value(metrics, "guardian_objective_target", **labels) is None
 
 
 def test_probes_are_timed_where_they_succeed_and_counted_where_they_fail() -> None:
