@@ -209,6 +209,8 @@ class ThreadedActor:
             return self._engine.stop(container_id, action.grace_s, action.deadline_s, kill=action.kill_after_grace)
         if action.kind is ActionKind.RESTORE:
             return self._engine.start(container_id, action.deadline_s)
+        if action.kind is ActionKind.RESTART:
+            return self._engine.restart(container_id, action.grace_s, action.deadline_s, kill=action.kill_after_grace)
         return self._engine.set_cpu_quota(container_id, action.cores, action.deadline_s)
 
     def _by_signal(self, action: Action, container_id: str) -> Result:

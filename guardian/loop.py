@@ -56,13 +56,15 @@ SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the
 ORDER_WAIT_S = 5.0
 TAKE_DOWN_S = 60.0  # beyond its stop timeout: a roll-out that has announced a stop may be slow to make it
 ROLL_OUT = "rollout"  # the reason of what an operator's roll-out starts and stops itself
+ECHO_S = 10.0  # events of a restart may come so much later than its outcome
 _STARTS = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)
 _NOBODY = ServiceKey("", "")
 
 
 def _held_as(held: Held) -> tuple[ActionKind, str, ServiceKey | None]:
     """What makes one hold the same as another: the service only where the reason is its own, not the host's."""
-    return held.action, held.reason, held.service if held.reason in OWN_REASONS else None
+    own = held.action is ActionKind.RESTART or held.reason in OWN_REASONS
+    return held.action, held.reason, held.service if own else None
 
 
 def _is_real(action: Action, mode: Mode) -> bool:
@@ -175,6 +177,7 @@ class Loop:
         self._events: deque[EngineEvent] = deque(maxlen=10_000)
         self._signalled: dict[str, str] = {}
         self._taken_down: dict[ServiceKey, float] = {}  # until when a stop of it is a roll-out's
+        self._restarted: dict[str, float] = {}  # containers that guardian restarted, and when it was done
         self._stops: tuple[others.Override, ...] = ()  # by somebody, unless the engine turns out to have ended
         self._gap: tuple[float, float] | None = None
         self._ticks = 0
@@ -293,6 +296,8 @@ class Loop:
         self._pretended = []
         for outcome in outcomes:
             journal.ended(outcome)
+            if outcome.action.kind is ActionKind.RESTART:
+                self._restarted.update(dict.fromkeys(outcome.action.containers, outcome.at_s))
             if outcome.action.kind is ActionKind.RESTORE and outcome.result is Result.DONE:
                 self._starting[outcome.action.service] = outcome
             else:
@@ -323,7 +328,11 @@ class Loop:
             listed={key: service.phase for key, service in platform.services.items()},
             probation_s=float(config.restoring.probation),
         )
-        findings = self._ledger.apply(reconcile(self._ledger.open_entries, inventory.containers, context, read_wall_s))
+        entries, now_s = self._ledger.open_entries, self._clock.monotonic()
+        for entry in entries:
+            if entry.returning:  # its answer may be lost: what this list shows of it is guardian's doing still
+                self._restarted.update((one.id, now_s) for one in entry.containers)
+        findings = self._ledger.apply(reconcile(entries, inventory.containers, context, read_wall_s))
         self._startup = False
         with self._lock:
             if gap is not None and self._gap == gap and read_wall_s > gap[1] + RETURN_S:
@@ -338,7 +347,7 @@ class Loop:
         """Count what other people stopped. What they started shows in the next list, whole."""
         if not self._events and not self._stops:
             return
-        context = Context(in_flight=under_way)
+        context = Context(in_flight=under_way, restarting=self._restarting())
         now_s = self._clock.monotonic()
         managed = {container.id: key for key, service in platform.services.items() for container in service.containers}
         while self._events:
@@ -356,6 +365,13 @@ class Loop:
         for override in counted:
             if self._ledger.yield_to(override):
                 self._telemetry.overridden("stopped")
+
+    def _restarting(self) -> frozenset[str]:
+        """Containers whose ends and starts are guardian's own restarts."""
+        now_s = self._clock.monotonic()
+        self._restarted = {id_: at_s for id_, at_s in self._restarted.items() if now_s - at_s < ECHO_S}
+        under_way = (id_ for one in self._actor.in_flight if one.kind is ActionKind.RESTART for id_ in one.containers)
+        return frozenset((*self._restarted, *under_way))
 
     def _take_orders(
         self, inputs: Inputs, assessment: Assessment, state: PolicyState, platform: Platform, mode: Mode
@@ -534,7 +550,7 @@ class Loop:
             sample=sample,
             assessment=assessment,
             decision=decision,
-            entries=entries,
+            entries=tuple(one for one in entries if not one.returning),
             quarantined=tuple(sorted(entry.service for entry in entries if after.memo(entry.service).quarantined)),
             controls=self._ledger.controls,
             in_flight=tuple(

@@ -229,7 +229,7 @@ class Sample:
 
 class ServiceState(StrEnum):
     RUNNING = "running"
-    UNHEALTHY = "unhealthy"  # runs, and its health check says no
+    UNHEALTHY = "unhealthy"  # runs, and its health check says no; or is being restarted for that
     SHED = "shed"  # stopped by guardian
     QUARANTINED = "quarantined"  # stopped by guardian and not to be restored until an operator says so
     STOPPED = "stopped"  # stopped by somebody else, or by itself
@@ -335,6 +335,7 @@ class ActionKind(StrEnum):
     HASTEN = "hasten"  # shorten the grace of a shed in flight
     THROTTLE = "throttle"
     UNTHROTTLE = "unthrottle"
+    RESTART = "restart"  # stop and start again: it is unhealthy
 
 
 class Result(StrEnum):
@@ -356,7 +357,7 @@ class Action:
     phase: int
     containers: tuple[str, ...]  # ids
     reason: str  # a signal's name, "operator", "target_phase" …
-    grace_s: float = 10.0  # SHED, HASTEN: 0 is a kill
+    grace_s: float = 10.0  # SHED, HASTEN, RESTART: 0 is a kill
     kill_after_grace: bool = True  # False: `kill: never`; the engine is asked to wait as long as it takes
     deadline_s: float = 15.0  # from the start of the call; later is a failure
     after: tuple[str, ...] = ()  # ids of actions whose containers must be gone first
@@ -365,7 +366,7 @@ class Action:
     cores: float | None = None  # THROTTLE, UNTHROTTLE: the new quota; None lifts it
     relief_bytes: int | None = None  # expected
     relief_cores: float | None = None
-    expected_bytes: int | None = None  # SHED: what a restore will need
+    expected_bytes: int | None = None  # SHED, RESTART: what a restore will need
     expected_cores: float | None = None  # likewise; THROTTLE: the quota that is put back, None where there was none
     by: str = ""  # who ordered it, if a person did
     crossed_s: float | None = None  # when the signal crossed the threshold that this answers, by interpolation

@@ -110,6 +110,7 @@ _BOLDER_FIRST: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("mode", ("enforce", "observe"), "guardian would act"),
     (".protected", (False, True), "protection would be lost"),
     (".protect", (False, None, True), "protection would be lost"),  # None: as its labels say
+    (".health.restart", (True, False), "it could be restarted"),
     (".kill", ("allow", "never"), "it could be killed"),
     (".on_pressure", ("stop", "throttle"), "it would be stopped instead of throttled"),
     ("dependencies", ("order", "inherit"), "services would lose what they inherit"),

@@ -256,8 +256,12 @@ def _health(checker: _Checker, config: Config) -> None:
         given = [key for key, value in (("http", health.http), ("tcp", health.tcp), ("command", health.command)) if value]
         if len(given) > 1:
             checker.add(f"{path}.{given[1]}", f"{given[0]} is given already; a service has one probe", f"{path}.{given[0]}")
-        elif not given:
+        elif not given and not health.restart:
             checker.add(path, "says nothing to probe: give one of http, tcp and command")
+        if health.restart and service.protect:
+            checker.add(
+                f"{path}.restart", "a service under protect is never stopped, and a restart stops it", f"{path[:-7]}.protect"
+            )
         for key, parse in (("http", parse_url), ("tcp", parse_endpoint)):
             target = getattr(health, key)
             try:

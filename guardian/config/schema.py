@@ -196,7 +196,7 @@ class Resources(Base, frozen=True, kw_only=True):
 
 
 class HealthConfig(Base, frozen=True, kw_only=True):
-    """How guardian itself finds out whether a service is well. One of http, tcp and command, or none: then its container's own check tells."""
+    """How guardian finds out whether a service is well, and whether it restarts it. One of http, tcp and command; with restart alone the container's own check tells."""
 
     http: Annotated[str | None, Meta(description="URL; well: it answers with a status from 200 to 399")] = None
     tcp: Annotated[str | None, Meta(description="host:port; well: it takes a connection")] = None
@@ -210,6 +210,8 @@ class HealthConfig(Base, frozen=True, kw_only=True):
     start_period: Annotated[Seconds, Meta(description="failures of a service that started so recently do not count")] = Seconds(
         40
     )
+    restart: Annotated[bool, Meta(description="true: in enforce mode guardian restarts it while it is unhealthy")] = False
+    restarts_per_hour: Annotated[int, Meta(ge=1, description="restarts of it in an hour, at most")] = 3
 
 
 class ServiceConfig(Base, frozen=True, kw_only=True):

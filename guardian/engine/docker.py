@@ -260,6 +260,10 @@ class DockerEngine:
         with self._changing(container_id):
             return self._start(container_id, deadline_s)
 
+    def restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
+        with self._changing(container_id):
+            return self._restart(container_id, grace_s, deadline_s, kill)
+
     def set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
         with self._changing(container_id):
             return self._set_cpu_quota(container_id, cores, deadline_s)
@@ -310,6 +314,22 @@ class DockerEngine:
         if answer.status in (404, 409) and self._vanished(container_id, ends_s):
             return Result.GONE
         return Result.REFUSED
+
+    def _restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool) -> Result:
+        """The engine starts what it finds stopped, so it is asked only for what is seen to run: another may have stopped it."""
+        ends_s = self._clock.monotonic() + deadline_s
+        if self._state(container_id, self._left_s(ends_s)) is not ContainerState.RUNNING:
+            return Result.GONE
+        params = {"t": str(math.ceil(grace_s) if kill else _WAIT_FOREVER)}
+        try:
+            answer = self._acting.call(endpoints.RESTART, self._left_s(ends_s), container_id, params)
+        except EngineTimeout:
+            return Result.TIMED_OUT
+        if answer.status < 300:
+            return Result.DONE
+        if answer.status == 404 and self._vanished(container_id, ends_s):
+            return Result.GONE
+        return Result.REFUSED if self._up(container_id, self._left_s(ends_s)) else Result.FAILED
 
     def _set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
         """A quota made by NanoCpus (`cpus` in Compose) can only be changed by NanoCpus, which cannot be lifted: then None

@@ -45,6 +45,9 @@ LOGS = Endpoint("logs", "GET", "/containers/{id}/logs", "the last lines of what 
 STOP = Endpoint("stop", "POST", "/containers/{id}/stop", "to shed", acts=True)
 KILL = Endpoint("kill", "POST", "/containers/{id}/kill", "to shed what gets no time, or takes none", acts=True)
 START = Endpoint("start", "POST", "/containers/{id}/start", "to restore", acts=True)
+RESTART = Endpoint(
+    "restart", "POST", "/containers/{id}/restart", "to restart what is unhealthy, with `health.restart`", acts=True
+)
 UPDATE = Endpoint("update", "POST", "/containers/{id}/update", "CPU quota, with `on_pressure: throttle`", acts=True)
 
-ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, DISK, LOGS, STOP, KILL, START, UPDATE)
+ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, DISK, LOGS, STOP, KILL, START, RESTART, UPDATE)

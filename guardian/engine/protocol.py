@@ -90,6 +90,12 @@ class Engine(Protocol):
         """Start one container: DONE, GONE (it no longer exists), REFUSED or TIMED_OUT. Running already is DONE."""
         ...
 
+    def restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
+        """Stop one container as `stop` does, and start it again: DONE, GONE (it was not running, so it was left alone),
+        REFUSED (it runs on), FAILED (it was stopped, and did not start) or TIMED_OUT.
+        """
+        ...
+
     def set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
         """Set or lift (None) the CPU quota of a running container."""
         ...

@@ -16,6 +16,7 @@ from guardian.expose.exposition import encode
 from guardian.expose.gauges import Families, render
 from guardian.expose.snapshot import Snapshot
 from guardian.model import ActionKind, Held, Outcome, Result, ServiceKey, Signal
+from guardian.policy.health import UNHEALTHY
 from guardian.telemetry import Objective
 
 SOURCES = ("host", "containers")
@@ -114,6 +115,8 @@ class Metrics:
         shed_reasons = (*SHED_REASONS, *(signal.value for signal in PLATFORM_SIGNALS if signal in seen))
         kinds = [(ActionKind.SHED.value, reason) for reason in shed_reasons]
         kinds += [(ActionKind.RESTORE.value, reason) for reason in RESTORE_REASONS]
+        if any(one.health is not None and one.health.restart for one in snapshot.config.services.values()):
+            kinds.append((ActionKind.RESTART.value, UNHEALTHY))
         with self._lock:
             wanted = {(action, str(use.phase), reason) for use in snapshot.assessment.phases for action, reason in kinds}
             for labels in wanted - self._created:

@@ -24,7 +24,7 @@ HARD_WRITE_S = 0.05
 ORDER_WRITE_S = 2.0
 """How long an operator's order waits for the disk before it is answered."""
 
-_ENTERED = (ActionKind.SHED, ActionKind.THROTTLE)
+_ENTERED = (ActionKind.SHED, ActionKind.THROTTLE, ActionKind.RESTART)
 _GIVEN_BACK = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)
 _OVERRIDES = {FindingKind.OVERRIDE_STARTED: "started", FindingKind.OVERRIDE_STOPPED: "stopped"}
 
@@ -50,7 +50,7 @@ class Ledger:
     # --- around an action -------------------------------------------------------------------------------------------
 
     def intend(self, actions: Sequence[Action], containers: Mapping[str, Container], hard: bool = False) -> bool:
-        """Enter every SHED and THROTTLE of a decision, in one transaction; `containers` by id, as it was decided on them.
+        """Enter every SHED, THROTTLE and RESTART of a decision, in one transaction; `containers` by id, as it was decided on them.
 
         True: on disk. False: act all the same; it is written late, and counted. What was decided in observe mode must
         not be passed here: it owes nothing.
@@ -95,6 +95,8 @@ class Ledger:
             now_wall_s = self._clock.wall()
             entry = transitions.sent(self._entry(action), now_wall_s, Means.SIGNAL if action.by_signal else None)
             older = [one for one in self._entries.values() if one.service == entry.service and one.id != entry.id]
+            if entry.means is Means.RESTART and any(one.means is not Means.THROTTLE for one in older):
+                raise LedgerError(f"action {action.id}: {action.service} is shed, or being stopped: it must not be restarted")
             entry, superseded = transitions.supersede(entry, older, now_wall_s)
             ticket = self._keep((entry, *superseded))
         return ticket.wait(HARD_WRITE_S if action.hard else WRITE_S)
@@ -141,7 +143,8 @@ class Ledger:
             if outcome.result is not Result.OBSERVED and kind in _ENTERED:
                 entry = self._entries.get(action.id)
                 if entry is not None and entry.state in (EntryState.INTENDED, EntryState.SENT):
-                    changed = [transitions.settled(entry, outcome)]
+                    end = transitions.restarted if kind is ActionKind.RESTART else transitions.settled
+                    changed = [end(entry, outcome)]
             elif outcome.result is not Result.OBSERVED and kind in _GIVEN_BACK:
                 waiting = (one for one in self._entries.values() if one.state is EntryState.RESTORING)
                 changed = [transitions.restored(one, outcome) for one in waiting if one.restore_id == action.id]

@@ -33,6 +33,7 @@ class Closed(StrEnum):
 
 class Means(StrEnum):
     API = "api"
+    RESTART = "restart"  # by a restart: it comes back at once, unless the engine does not get that far
     SIGNAL = "signal"  # ended by signal while the engine hung
     THROTTLE = "throttle"  # not stopped: its CPU quota was lowered
 
@@ -87,6 +88,11 @@ class Entry:
     def owed(self) -> tuple[EntryContainer, ...]:
         """The replicas that guardian stopped and has not started again: only these are ever started."""
         return tuple(one for one in self.containers if one.stopped)
+
+    @property
+    def returning(self) -> bool:
+        """Whether it is a restart under way: nothing is shed, and nothing is owed as far as is known."""
+        return self.means is Means.RESTART and not self.owed
 
     @property
     def in_doubt(self) -> tuple[EntryContainer, ...]:

@@ -43,6 +43,8 @@ def classify(event: EngineEvent, entries: Sequence[Entry], context: Context, kil
 
     None for everything that guardian or the engine did, that a container did by itself, or that is older than the entry.
     """
+    if event.container_id in context.restarting:
+        return None
     holders = [entry for entry in entries if any(one.id == event.container_id for one in entry.containers)]
     if any(entry.id in context.in_flight or entry.restore_id in context.in_flight for entry in holders):
         return None

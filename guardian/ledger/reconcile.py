@@ -71,6 +71,7 @@ class Context:
     startup: bool = False  # guardian itself was away: anything may have happened
     gap: tuple[float, float] | None = None
     in_flight: frozenset[str] = frozenset()  # ids of actions: their entries are left alone
+    restarting: frozenset[str] = frozenset()  # ids of containers that guardian restarts, or has just restarted
     listed: Mapping[ServiceKey, int] | None = None
     probation_s: float = 120.0
 
@@ -146,11 +147,13 @@ def reconcile(entries: Sequence[Entry], containers: Iterable[Container], context
 
 
 def in_restore_window(entry: Entry, at_wall_s: float | None) -> bool:
-    """Whether a start at that time may be guardian's own, whose answer was lost or late."""
-    if entry.restore_sent_wall_s is None:
-        return False
-    since, until = entry.restore_sent_wall_s - CLOCK_SLACK_S, entry.restore_sent_wall_s + entry.stop_within_s + DOUBT_S
-    return at_wall_s is None or since <= at_wall_s <= until
+    """Whether a start at that time may be guardian's own, whose answer was lost or late: of a restore, or of a restart."""
+    sent = (entry.restore_sent_wall_s, entry.sent_wall_s if entry.means is Means.RESTART else None)
+    return any(
+        at_wall_s is None or sent_s - CLOCK_SLACK_S <= at_wall_s <= sent_s + entry.stop_within_s + DOUBT_S
+        for sent_s in sent
+        if sent_s is not None
+    )
 
 
 def brought_back(entry: Entry, restart_policy: str, restarted: bool) -> bool:
@@ -233,7 +236,9 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
     if ours:
         findings.append(_found(FindingKind.OURS, entry, ours))
     if never:
-        findings.append(_found(FindingKind.NEVER_HAPPENED, entry, never))
+        again = all((container := seen.of(one)) is not None and container.state.up for one in never)
+        kind = FindingKind.RESTORED if entry.means is Means.RESTART and again else FindingKind.NEVER_HAPPENED
+        findings.append(_found(kind, entry, never))
     return entry if entry.state is EntryState.RESTORING else conclude(entry, Closed.FAILED, seen.now_wall_s)
 
 

@@ -19,13 +19,15 @@ from guardian.model import Action, ActionKind, Container, Outcome, Result
 PATIENCE_S = 600.0
 """How much longer than its deadline a stop may take that must never kill (`kill: never`): the engine still waits."""
 
+_MEANS = {ActionKind.SHED: Means.API, ActionKind.THROTTLE: Means.THROTTLE, ActionKind.RESTART: Means.RESTART}
+
 _UNANSWERED = (Result.TIMED_OUT, Result.FAILED)
 """After these the engine may still carry the stop out: it does not end with the request."""
 
 
 def intend(action: Action, containers: Mapping[str, Container], now_wall_s: float) -> Entry:
-    """The entry of a SHED or THROTTLE that was decided. `containers` by id, as the deciding inventory shows them."""
-    if action.kind not in (ActionKind.SHED, ActionKind.THROTTLE):
+    """The entry of a SHED, THROTTLE or RESTART that was decided. `containers` by id, as the deciding inventory shows them."""
+    if action.kind not in _MEANS:
         raise LedgerError(f"action {action.id}: a {action.kind} owes nothing, so it has no ledger entry")
     unknown = [container_id for container_id in action.containers if container_id not in containers]
     if unknown or not action.containers:
@@ -41,7 +43,7 @@ def intend(action: Action, containers: Mapping[str, Container], now_wall_s: floa
         reason=action.reason,
         state=EntryState.INTENDED,
         decided_wall_s=now_wall_s,
-        means=Means.THROTTLE if action.kind is ActionKind.THROTTLE else Means.API,
+        means=_MEANS[action.kind],
         by=action.by,
         stop_within_s=action.deadline_s + (0.0 if action.kill_after_grace else PATIENCE_S),
         expected_relief_bytes=action.relief_bytes,
@@ -117,6 +119,20 @@ def settled(entry: Entry, outcome: Outcome) -> Entry:
 
     entry = replace(entry, settled_wall_s=outcome.at_wall_s)
     return conclude(_each(entry, verdict), Closed.FAILED, outcome.at_wall_s)
+
+
+def restarted(entry: Entry, outcome: Outcome) -> Entry:
+    """The restart ended. What came back, was refused or was not running is not owed; without an answer, or where it was stopped and did not start,
+    it may be down by guardian's doing: it stays in doubt until the engine shows.
+    """
+    if entry.state is EntryState.INTENDED:
+        return close(entry, Closed.NEVER_SENT, outcome.at_wall_s)
+    _require(entry, "restarted", EntryState.SENT)
+    unanswered = outcome.result in _UNANSWERED or len(outcome.failed) > 1
+    doubted = frozenset(outcome.failed or outcome.action.containers) if unanswered else frozenset()
+    entry = pay(entry, (one.id for one in entry.containers if one.id not in doubted))
+    reason = Closed.RESTORED if outcome.result is Result.DONE else Closed.FAILED
+    return conclude(replace(entry, settled_wall_s=outcome.at_wall_s), reason, outcome.at_wall_s)
 
 
 def _done(entry: Entry, outcome: Outcome) -> frozenset[str]:

@@ -24,6 +24,7 @@ from guardian.model import (
 from guardian.policy import demand, restore, shed
 from guardian.policy.assess import MEMORY_SIGNALS, SHEDDING, SUPPORTING
 from guardian.policy.batch import EMERGENCY, Batch, is_urgent
+from guardian.policy.health import restart
 from guardian.policy.inputs import Inputs
 from guardian.policy.outcomes import absorb, follow_restore, owed_throttles, with_memo, with_throttled
 from guardian.policy.platform import Platform, Service
@@ -91,6 +92,8 @@ def decide(
         decision, state = _shed(decision, deficits, assessment, host, platform, inputs, state, config, now_s)
     if not decision.actions and (inputs.entries or state.virtual or state.throttled or state.ordered):
         decision, state = _restore(decision, assessment, platform, inputs, state, config, now_s)
+    if platform.sick and not decision.actions:
+        decision, state = restart(decision, assessment, platform, inputs, state, config, now_s)
     return replace(decision, notes=tuple(notes)) if notes else decision, state
 
 

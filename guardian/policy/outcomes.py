@@ -56,6 +56,8 @@ def absorb(
             state = _restore_ended(outcome, state, config, now_s, notes)
         elif outcome.action.kind in (ActionKind.THROTTLE, ActionKind.UNTHROTTLE):
             state = _throttle_ended(outcome, flight, state, now_s)
+        elif outcome.action.kind is ActionKind.RESTART:
+            state = _restart_ended(outcome, state, notes)
     return state
 
 
@@ -120,6 +122,15 @@ def _restore_ended(outcome: Outcome, state: PolicyState, config: Config, now_s: 
         return with_memo(state, service, failed(memo, now_s))
     memo = replace(memo, quarantined=False, probation_until_s=now_s + config.restoring.probation)
     return replace(with_memo(state, service, memo), rising=Rising(service, now_s))
+
+
+def _restart_ended(outcome: Outcome, state: PolicyState, notes: list[str]) -> PolicyState:
+    """However it ended it counts as one, and what comes after it counts from its end."""
+    service = outcome.action.service
+    if outcome.result not in (Result.DONE, Result.GONE, Result.OBSERVED):
+        notes.append(f"{service} was not restarted: {outcome.detail or outcome.result}")
+    times = (*state.restarts.get(service, ())[:-1], outcome.at_s)
+    return replace(state, restarts={**state.restarts, service: times})
 
 
 def _throttle_ended(outcome: Outcome, flight: Flight, state: PolicyState, now_s: float) -> PolicyState:

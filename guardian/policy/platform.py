@@ -27,6 +27,7 @@ class Service:
     priority: int = 0
     kill_never: bool = False
     throttle: bool = False
+    restarts_per_hour: int = 0  # while it is unhealthy; 0: it is not restarted for that
     stop_timeout_s: float = ENGINE_STOP_TIMEOUT_S
     containers: tuple[Container, ...] = ()
     requires: frozenset[ServiceKey] = frozenset()  # what it cannot do without
@@ -92,6 +93,11 @@ class Platform:
         return {key: (service.requires, service.depends_on) for key, service in self.services.items()}
 
     @cached_property
+    def sick(self) -> tuple[Service, ...]:
+        """Those that are unhealthy and are to be restarted for it."""
+        return tuple(one for one in self.services.values() if one.restarts_per_hour and one.healthy is False)
+
+    @cached_property
     def newest_start_s(self) -> float:
         """When the container that was started last was; infinite where one is not known, -infinite where none runs."""
         starts = (container.started_s for service in self.services.values() for container in service.holding)
@@ -100,7 +106,7 @@ class Platform:
     def read_again(self, inventory: Inventory) -> Platform:
         """The same services with newer use."""
         newer = replace(self, usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
-        return self._hand_on(newer, "requirers", "stop_order", "newest_start_s")
+        return self._hand_on(newer, "requirers", "stop_order", "newest_start_s", "sick")
 
     def after(self, before: Platform) -> Platform:
         """This, with what follows from dependencies: of the platform before where they are the same, else worked out now.
@@ -264,6 +270,7 @@ def _service(config: Config, key: ServiceKey, phase_number: int, containers: tup
         priority=priority,
         kill_never=override.kill == "never",
         throttle=override.on_pressure == "throttle",
+        restarts_per_hour=override.health.restarts_per_hour if override.health is not None and override.health.restart else 0,
         stop_timeout_s=timeout,
         containers=containers,
         memory_limit_bytes=_sum(override.limits.memory or container.memory_limit_bytes for container in containers),

@@ -139,6 +139,9 @@ class PolicyState:
     rising: Rising | None = None
     throttled: Mapping[ServiceKey, float] = field(default_factory=dict)  # since when
     ordered: tuple[tuple[ServiceKey, str], ...] = ()  # restores that an operator asked for, and who
+    restarts: Mapping[ServiceKey, tuple[float, ...]] = field(
+        default_factory=dict
+    )  # when each was restarted, within the last hour
     demand: Mapping[ServiceKey, tuple[tuple[int, float | None], ...]] = field(
         default_factory=dict
     )  # (bytes, cores) a minute, newest last

@@ -110,10 +110,10 @@ def _sum(platform: Platform, fresh: Mapping[str, Usage], field: str) -> Sum | No
 
 def _statuses(basis: Basis, fresh: Mapping[str, Usage]) -> tuple[ServiceStatus, ...]:
     """Every managed service as people see it."""
-    shed = {entry.service: entry for entry in basis.entries if entry.state in _ON_THE_BOOKS}
+    booked = {entry.service: entry for entry in basis.entries if entry.state in _ON_THE_BOOKS}
     return tuple(
         [
-            _status(service, shed.get(key), key in basis.quarantined, key in basis.pins, fresh)
+            _status(service, booked.get(key), key in basis.quarantined, key in basis.pins, fresh)
             for key, service in basis.platform.services.items()
         ]
     )
@@ -125,6 +125,8 @@ def _status(
     up = bool(service.up)
     if up:
         state = ServiceState.UNHEALTHY if service.healthy is False else ServiceState.RUNNING
+    elif entry is not None and entry.returning:
+        state, entry = ServiceState.UNHEALTHY, None
     elif entry is not None:
         state = ServiceState.QUARANTINED if quarantined else ServiceState.SHED
     else:

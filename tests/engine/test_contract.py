@@ -217,6 +217,35 @@ def test_a_start_that_cannot_be_is_refused(world: World) -> None:
     assert not _see(world, web).state.up
 
 
+def test_a_restart_is_done_once_the_container_runs_again(world: World) -> None:
+    """A restart is done once the container runs again, in a new run; what ignores SIGTERM is killed after its grace."""
+    for behaviour in ("steady", "ignores_sigterm"):
+        web = world.service(behaviour.replace("_", ""), behaviour)
+        before = _see(world, web).started_s
+        assert world.engine.restart(web, 1, 20) is Result.DONE
+        again = _see(world, web)
+        assert again.state is ContainerState.RUNNING
+        assert before is not None
+        assert again.started_s is not None
+        assert again.started_s > before
+
+
+def test_a_restart_that_must_not_kill_times_out_and_leaves_the_container_running(world: World) -> None:
+    """A restart that must not kill times out, and leaves the container running."""
+    web = world.service("web", "ignores_sigterm")
+    assert world.engine.restart(web, 1, 3, kill=False) is Result.TIMED_OUT
+    assert _see(world, web).state is ContainerState.RUNNING
+
+
+def test_what_does_not_run_or_exist_is_gone_to_a_restart_and_stays_down(world: World) -> None:
+    """What does not run, or does not exist, is gone to a restart, and is not started by it."""
+    web, removed = world.service("web", run=False), world.service("removed")
+    world.remove(removed)
+    for container_id in (web, removed):
+        assert world.engine.restart(container_id, 1, 10) is Result.GONE
+    assert not _see(world, web).state.up
+
+
 def test_a_cpu_quota_can_be_set_and_lifted(world: World) -> None:
     """A CPU quota can be set and lifted."""
     web = world.service("web")

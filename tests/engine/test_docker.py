@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from queue import Queue
 from urllib.parse import urlsplit
 
+import docker
 import pytest
 from support.private_engine import PrivateEngine
 from support.socket_proxy import SocketProxy
@@ -190,6 +192,16 @@ def test_a_start_that_the_engine_cannot_do_is_refused(real: RealWorld) -> None:
     network = real.container("network", labels=_COMPOSE, network_mode="no-such-network", run=False)
     assert real.engine.start(program, 10) is Result.REFUSED
     assert real.engine.start(network, 10) is Result.REFUSED
+
+
+def test_a_restart_that_stops_what_it_then_cannot_start_has_failed(real: RealWorld, tmp_path: Path) -> None:
+    """A restart that has stopped a container and cannot start it again has failed, and is not refused: it is down by it."""
+    source = tmp_path / "data"
+    source.mkdir()
+    web = real.container("web", labels=_COMPOSE, mounts=[docker.types.Mount("/data", str(source), "bind")])
+    source.rmdir()
+    assert real.engine.restart(web, 1, 20) is Result.FAILED
+    assert not _see(real, web).state.up
 
 
 def test_a_paused_container_can_be_stopped(real: RealWorld) -> None:
@@ -447,6 +459,7 @@ def _calls(engine: DockerEngine, container_id: str) -> Iterator[Callable[[], obj
     yield lambda: engine.stop(container_id, 1, 2)
     yield lambda: engine.kill(container_id, 2)
     yield lambda: engine.start(container_id, 2)
+    yield lambda: engine.restart(container_id, 1, 5)
     yield lambda: engine.set_cpu_quota(container_id, 1, 2)
     yield lambda: engine.events(Scope((PROJECT,)), None)
 

@@ -223,6 +223,9 @@ class World:
         elif action.kind is ActionKind.RESTORE:
             for container_id in action.containers:
                 self._change(container_id, state=ContainerState.RUNNING, started_s=self.now_s)
+        elif action.kind is ActionKind.RESTART:
+            for container_id in action.containers:
+                self._change(container_id, started_s=self.now_s, health=Health.STARTING)
         elif action.kind is ActionKind.THROTTLE:
             self._owe(action, Means.THROTTLE)
         else:

@@ -166,6 +166,13 @@ class RecordedEngine(SimulatedEngine):
         self._step("after:signal")
         return call
 
+    def begin_restart(self, container_id: str, grace_s: float, kill: bool = True) -> Call:
+        self._record("restart", container_id, grace_s=grace_s, kill=kill)
+        self._step("before:restart")
+        call = super().begin_restart(container_id, grace_s, kill)
+        self._step("after:restart")
+        return call
+
     def start(self, container_id: str, deadline_s: float = 0.0) -> Result:
         self._record("start", container_id)
         self._step("before:start")

@@ -63,6 +63,10 @@ class FakeEngine:
             assert ends.wait(PATIENCE_S)
         return self._answer(container_id)
 
+    def restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
+        self._note(Call("restart", container_id, grace_s, kill, deadline_s=deadline_s))
+        return self._answer(container_id)
+
     def start(self, container_id: str, deadline_s: float) -> Result:
         self._note(Call("start", container_id, deadline_s=deadline_s))
         return self._answer(container_id)
@@ -381,6 +385,7 @@ def test_the_ledger_has_it_before_the_engine_does(stage: Stage) -> None:
     ("kind", "cores", "call"),
     [
         (RESTORE, None, Call("start", "c1", deadline_s=15.0)),
+        (ActionKind.RESTART, None, Call("restart", "c1", 10.0, True, deadline_s=15.0)),
         (ActionKind.THROTTLE, 0.5, Call("quota", "c1", cores=0.5, deadline_s=15.0)),
         (ActionKind.UNTHROTTLE, None, Call("quota", "c1", cores=None, deadline_s=15.0)),
         (ActionKind.UNTHROTTLE, 2.0, Call("quota", "c1", cores=2.0, deadline_s=15.0)),

@@ -161,6 +161,12 @@ def mistakes(text: str | bytes) -> tuple[Problem, ...]:
         ),
         (LEAST + "services: {db: {health: {command: ['']}}}\n", 4, "services.db.health.command[0]", "a program"),
         (LEAST + "services: {db: {health: {tcp: 'h:1', interval: 100ms}}}\n", 4, "services.db.health.interval", "at least 1s"),
+        (
+            LEAST + "services: {db: {protect: true, health: {restart: true}}}\n",
+            4,
+            "services.db.health.restart",
+            "under protect",
+        ),
         (LEAST + "services: {db: {health: {tcp: 'h:1', timeout: 0}}}\n", 4, "services.db.health.timeout", "above 0s"),
         (LEAST + "services: {db: {limits: {memory: 0}}}\n", 4, "services.db.limits.memory", "above 0"),
         (

@@ -61,6 +61,11 @@ def test_an_edit_that_means_nothing_is_no_change() -> None:
     assert reload.config == old
 
 
+HEALTH = (
+    "http none, tcp none, command [], interval 30s, timeout 10s, retries 3, start_period 40s, restart true, restarts_per_hour 3"
+)
+
+
 @pytest.mark.parametrize(
     ("replace", "by", "line"),
     [
@@ -104,6 +109,11 @@ def test_tuning_and_more_protection_apply_by_themselves(replace: str, by: str, l
         ("protect: true, ", "", ["services.db.protect: true -> none (waits: protection would be lost)"]),
         ("protect: true, ", "protect: false, ", ["services.db.protect: true -> false (waits: protection would be lost)"]),
         (", kill: never", "", ["services.db.kill: never -> allow (waits: it could be killed)"]),
+        (
+            "emergency:",
+            "  web: {health: {restart: true}}\nemergency:",
+            [f"services.web.health: none -> {HEALTH} (waits: it may change what is stopped or started)"],
+        ),
         (
             "requires: [db], ",
             "",

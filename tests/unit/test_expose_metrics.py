@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+import msgspec
 import pytest
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
@@ -17,6 +18,7 @@ from support.snapshots import AT_WALL_S, MIB, MISSING, PROJECT, SHED, UNHEALTHY,
 
 from guardian import __version__
 from guardian.clock import VirtualClock
+from guardian.config.schema import HealthConfig, ServiceConfig
 from guardian.expose import reference
 from guardian.expose.catalog import CATALOG
 from guardian.expose.exposition import encode
@@ -369,6 +371,16 @@ def test_counters_of_sheds_and_restores_are_at_zero_before_the_first(action: str
     metrics = showing(snapshot())
     reason = "memory" if action == "shed" else "room"
     assert value(metrics, "guardian_actions_total", action=action, phase="5", reason=reason, result=result) == 0
+
+
+def test_counters_of_restarts_are_there_where_the_file_asks_for_restarts() -> None:
+    """Counters of restarts are at 0 before the first where the file asks for restarts, and are not there elsewhere."""
+    labels = {"action": "restart", "phase": "1", "reason": "unhealthy", "result": "failed"}
+    shown = snapshot()
+    assert value(showing(shown), "guardian_actions_total", **labels) is None
+    services = {"api": ServiceConfig(health=HealthConfig(restart=True))}
+    asked = showing(replace(shown, config=msgspec.structs.replace(shown.config, services=services)))
+    assert value(asked, "guardian_actions_total", **labels) == 0
 
 
 def test_counters_for_platform_signals_are_there_once_the_signal_is() -> None:

@@ -65,6 +65,28 @@ def book(tmp_path: Path) -> Iterator[Book]:
     made.store.close(WAIT_S)
 
 
+def test_a_restart_is_on_disk_until_it_has_ended(book: Book) -> None:
+    """A restart is on disk from the decision until it has ended well, so that a crash in between loses no service."""
+    action = an_action(kind=ActionKind.RESTART, reason="unhealthy")
+    book.ledger.intend([action], by_id(a_container()))
+    book.ledger.mark(action)
+    book.again()
+    assert (book.only().state, book.only().means) == (EntryState.SENT, Means.RESTART)
+    book.ledger.settle(an_outcome(action))
+    assert book.again().open_entries == ()
+
+
+def test_what_is_shed_meanwhile_is_not_restarted(book: Book) -> None:
+    """A restart is not let out where the service has been shed since it was decided."""
+    action = an_action("r1", ActionKind.RESTART, reason="unhealthy")
+    book.ledger.intend([action], by_id(a_container()))
+    shed = an_action("a1")
+    book.ledger.intend([shed], by_id(a_container()))
+    book.ledger.mark(shed)
+    with pytest.raises(LedgerError, match="must not be restarted"):
+        book.ledger.mark(action)
+
+
 def test_each_step_of_a_shed_is_on_disk_before_the_next(book: Book) -> None:
     """Each step of a shed is on disk before the next."""
     action = an_action()

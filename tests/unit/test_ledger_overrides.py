@@ -53,6 +53,13 @@ def test_guardians_own_start_is_no_override_before_during_and_after_its_answer()
     assert play("start", entries=[entry], at=101) == []
 
 
+def test_guardians_own_restart_is_no_override() -> None:
+    """The events of a restart by guardian are no override, whether or not its entry is open still."""
+    context = Context(restarting=frozenset({"c1"}))
+    assert play("kill 15", "die", "stop", "start", "restart", context=context) == []
+    assert kinds(play("kill 15", "die", "stop", "start", "restart")) == ["stopped"]
+
+
 def test_a_start_from_before_the_stop_is_old_news() -> None:
     """A start from before the stop is old news."""
     assert play("start", entries=[shed(a_container())], at=-10) == []

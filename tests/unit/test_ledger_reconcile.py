@@ -371,6 +371,39 @@ def test_a_host_that_was_restarted_with_guardian_has_no_overrides() -> None:
     assert kinds(look(shed(container), started(container, T0 + 900), at=910, startup=True)) == [FindingKind.RETURNED]
 
 
+def a_lost_restart() -> Entry:
+    """Sent at T0 + 1; nobody knows how it ended."""
+    return sent(a_container(), action=an_action(kind=ActionKind.RESTART, reason="unhealthy"))
+
+
+def test_a_restart_that_stopped_a_service_and_did_not_start_it_is_owed() -> None:
+    """A restart that stopped a service and did not start it again is owed, like a shed."""
+    found = look(a_lost_restart(), ended(a_container(), T0 + 2), at=10)
+    assert kinds(found) == [FindingKind.OURS]
+    assert [one.id for one in found.entries[0].owed] == ["c1"]
+
+
+def test_a_restart_that_took_effect_owes_nothing() -> None:
+    """A restart whose answer was lost owes nothing once the service is seen in a new run, and nobody is said to have started it."""
+    found = look(a_lost_restart(), started(a_container(), T0 + 8), at=10)
+    assert kinds(found) == [FindingKind.RESTORED]
+    assert found.entries[0].closed is Closed.FAILED
+
+
+def test_a_restart_that_is_seen_half_done_is_no_override_once_it_is_whole() -> None:
+    """A restart that is seen between its stop and its start is no override once the engine has started it."""
+    (half,) = look(a_lost_restart(), ended(a_container(), T0 + 2), at=5).entries
+    found = look(half, started(a_container(), T0 + 6), at=10)
+    assert kinds(found) == [FindingKind.RESTORED]
+    assert not found.entries[0].open
+
+
+def test_a_service_that_a_restart_left_down_is_overridden_by_somebody_who_starts_it() -> None:
+    """What a restart left down is given up once somebody starts it long after."""
+    (down,) = look(a_lost_restart(), ended(a_container(), T0 + 2), at=5).entries
+    assert kinds(look(down, started(a_container(), T0 + 500), at=501)) == [FindingKind.OVERRIDE_STARTED]
+
+
 def test_a_throttle_without_an_answer_is_owed() -> None:
     """A throttle without an answer is owed: to lift a quota twice does no harm."""
     entry = sent(a_container(), action=an_action(kind=ActionKind.THROTTLE))

@@ -11,7 +11,7 @@ from support.ledgers import KIBANA, T0, a_container, an_action, an_outcome, by_i
 from guardian.errors import LedgerError
 from guardian.ledger import transitions
 from guardian.ledger.entries import Closed, Entry, EntryState, Means
-from guardian.model import ActionKind, Result
+from guardian.model import Action, ActionKind, Result
 
 
 def test_an_intended_shed_remembers_what_a_restore_will_need() -> None:
@@ -32,6 +32,36 @@ def test_a_stop_that_worked_is_owed() -> None:
     assert entry.state is EntryState.SHED
     assert entry.settled_wall_s == T0 + 3
     assert [one.id for one in entry.owed] == ["c1"]
+
+
+def restart_sent(*ids: str) -> tuple[Entry, Action]:
+    action = an_action(kind=ActionKind.RESTART, containers=ids, reason="unhealthy")
+    return sent(*(a_container(one, number=place) for place, one in enumerate(ids, 1)), action=action), action
+
+
+@pytest.mark.parametrize("result", [Result.DONE, Result.GONE, Result.REFUSED])
+def test_a_restart_that_ended_with_an_answer_owes_nothing(result: Result) -> None:
+    """A restart that worked, was refused, or found nothing running owes nothing."""
+    entry, action = restart_sent("c1")
+    assert (entry.means, entry.returning) == (Means.RESTART, True)
+    entry = transitions.restarted(entry, an_outcome(action, result))
+    assert entry.closed is (Closed.RESTORED if result is Result.DONE else Closed.FAILED)
+
+
+@pytest.mark.parametrize("result", [Result.TIMED_OUT, Result.FAILED])
+def test_a_restart_without_an_answer_stays_in_doubt(result: Result) -> None:
+    """A restart without an answer, or that stopped what it then could not start, stays in doubt: for those that it concerns."""
+    entry, action = restart_sent("c1", "c2")
+    entry = transitions.restarted(entry, an_outcome(action, result, stopped=("c1",), failed=("c2",)))
+    assert entry.state is EntryState.SENT
+    assert [one.id for one in entry.in_doubt] == ["c2"]
+
+
+def test_a_restart_that_was_never_sent_owes_nothing() -> None:
+    """A restart that the ledger did not let out owes nothing."""
+    action = an_action(kind=ActionKind.RESTART, reason="unhealthy")
+    entry = transitions.restarted(intended(a_container(), action=action), an_outcome(action, Result.FAILED))
+    assert entry.closed is Closed.NEVER_SENT
 
 
 def test_a_container_that_had_stopped_already_is_not_owed() -> None:

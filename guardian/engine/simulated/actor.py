@@ -109,6 +109,8 @@ class VirtualActor:
                 return self._engine.begin_stop(container_id, action.grace_s, action.kill_after_grace)
             if action.kind is ActionKind.RESTORE:
                 return Call(self._engine.start(container_id), now_s)
+            if action.kind is ActionKind.RESTART:
+                return self._engine.begin_restart(container_id, action.grace_s, action.kill_after_grace)
             return Call(self._engine.set_cpu_quota(container_id, action.cores), now_s)
         except EngineError as error:
             flight.details.append(str(error))

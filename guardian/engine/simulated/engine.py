@@ -30,10 +30,11 @@ _DOWN = "the simulated engine does not answer"
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """A stop or a kill under way. `result` is None until it has ended, as seen at the last `poll`."""
+    """A stop, a kill or a restart under way. `result` is None until it has ended, as seen at the last `poll`."""
 
     result: Result | None = None
     ended_s: float | None = None  # monotonic
+    restarts: bool = False
 
 
 class SimulatedEngine:
@@ -207,6 +208,26 @@ class SimulatedEngine:
             self.poll()
             return call
 
+    def restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
+        ends_s = self._clock.monotonic() + deadline_s
+        with self._changed:
+            return self._wait(self.begin_restart(container_id, grace_s, kill), ends_s)
+
+    def begin_restart(self, container_id: str, grace_s: float, kill: bool = True) -> Call:
+        """What `restart` does, without waiting for the end."""
+        with self._changed:
+            self._answer()
+            cell = self._world.cells.get(container_id)
+            if cell is None or not cell.runs:
+                return Call(Result.GONE, self._world.now_s)
+            if container_id in self._refused_stops:
+                return Call(Result.REFUSED, self._world.now_s)
+            call = Call(restarts=True)
+            self._calls.append((call, cell, cell.run))
+            self._world.stop(cell, grace_s, kill)
+            self.poll()
+            return call
+
     def start(self, container_id: str, deadline_s: float = 0.0) -> Result:  # noqa: ARG002
         """Takes no time, so it may be called on a virtual clock too."""
         with self._changed:
@@ -313,8 +334,9 @@ class SimulatedEngine:
             if cell.run == run:
                 under_way.append((call, cell, run))
             else:
-                call.result = Result.DONE
                 call.ended_s = self._world.now_s if cell.ended_s is None else cell.ended_s
+                began = not call.restarts or (cell.id not in self._refused_starts and self._world.start(cell))
+                call.result = Result.DONE if began else Result.FAILED
         self._calls = under_way
 
     def _emit(self, event: EngineEvent, cell: Cell) -> None:
