@@ -58,7 +58,7 @@ class WatchedHost:
         )  # fmt: skip
         services = {name: Service(memory=100 * 1024 * 1024, cpu=0.1) for name in ("db", "web", "logs")}
         clock = VirtualClock(wall_s=BEGIN_WALL_S - TICK_S)
-        self.host = VirtualHost(Scenario(services=services), config, TICK_S, TICK_S, clock=clock)
+        self.host = VirtualHost(Scenario(services=services), config, round_s=TICK_S, interval_s=TICK_S, clock=clock)
         self.telemetry = Told()
         self.probes: list[Probe] = []
         self._path = path
