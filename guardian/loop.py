@@ -562,6 +562,7 @@ class Loop:
             config_pending=self.config_pending,
             ticks=self._ticks,
             storage=self.storage,
+            state=after,
             outcomes=outcomes,
         )
         return self.snapshot

@@ -49,6 +49,11 @@ class Client:
         rows: Sequence[Mapping[str, Any]] = self._ask("GET", f"/api/v1/history?{urlencode(query)}")["history"]
         return rows
 
+    def plan(self, signal: str, at_ratio: float | None) -> Mapping[str, Any]:
+        """As `guardian.expose.plan.plan` makes it."""
+        query: dict[str, object] = {"signal": signal} if at_ratio is None else {"signal": signal, "at": at_ratio}
+        return self._ask("GET", f"/api/v1/plan?{urlencode(query)}")
+
     def order(
         self,
         kind: OrderKind,

@@ -13,7 +13,7 @@ import yaml
 from guardian.cli.client import Client
 from guardian.config.schema import WebConfig
 from guardian.errors import ConfigError, Problem
-from guardian.units import parse_seconds
+from guardian.units import parse_ratio, parse_seconds
 
 DEFAULT_CONFIG = Path("/etc/guardian/guardian.yaml")
 DEFAULT_STATE_DIR = Path("/var/lib/guardian")
@@ -90,5 +90,19 @@ class Duration(click.ParamType[float]):
             return value
         try:
             return float(parse_seconds(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Share(click.ParamType[float]):
+    """A share such as 95% or 0.95, as a ratio."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return float(parse_ratio(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)

@@ -69,17 +69,20 @@ def replay(file: Path, against: Path | None, since_s: float, directory: Path | N
     if as_json:
         show_json({"replays": [{"config": name, **as_data(one)} for name, one in found]})
     else:
-        _draw(found)
+        draw(found)
 
 
-def _draw(found: Named) -> None:
+def draw(found: Named, simulated: str = "") -> None:
+    """Figures of all side by side, then each one's sheds. `simulated`: the scenario, where nothing was recorded."""
     from guardian.cli.tables import console, table, when
 
     out = console()
     first = found[0][1]
-    out.print(
-        f"Recorded from {when(first.since_wall_s)} to {when(first.until_wall_s)}, {format_seconds(round(first.recorded_s))} of it.\n"
-    )
+    length = format_seconds(round(first.recorded_s))
+    if simulated:
+        out.print(f"Simulated: {simulated}, {length}. Times are since it began.\n")
+    else:
+        out.print(f"Recorded from {when(first.since_wall_s)} to {when(first.until_wall_s)}, {length} of it.\n")
     out.print(table("", ("", *(name for name, _ in found)), _figures(found), right=[name for name, _ in found]))
     for name, one in found:
         if not one.absences:
@@ -92,7 +95,7 @@ def _draw(found: Named) -> None:
                 ("when", "action", "phase", "service", "why", "relief", "for"),
                 (
                     (
-                        when(absence.at_wall_s),
+                        format_seconds(absence.at_wall_s - (one.since_wall_s or 0.0)) if simulated else when(absence.at_wall_s),
                         absence.kind.value,
                         str(absence.phase),
                         f"{absence.service}{' (flap)' if absence.flap else ''}",

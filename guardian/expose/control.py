@@ -18,6 +18,7 @@ from guardian.errors import AlreadyRunning, GuardianError, UnreachableError, Usa
 from guardian.expose.answers import GetHistory, failed, history, known_services
 from guardian.expose.http import BoundedServer, Request, Response, json, not_allowed
 from guardian.expose.orders import NEEDS_SERVICES, NOTHING_TO_KEEP, Order, OrderKind, OrderReply, resolve
+from guardian.expose.plan import planned
 from guardian.expose.snapshot import Snapshot
 from guardian.expose.status import status
 from guardian.units import LONGEST_S
@@ -96,6 +97,7 @@ class ControlServer:
         pages = {
             "/api/v1/status": ("GET", self._status),
             "/api/v1/history": ("GET", self._history),
+            "/api/v1/plan": ("GET", self._plan),
             "/api/v1/orders": ("POST", self._orders),
         }
         if request.path not in pages:
@@ -118,6 +120,12 @@ class ControlServer:
 
     def _history(self, request: Request) -> Response:
         return history(request, self._get_snapshot(), self._get_history)
+
+    def _plan(self, request: Request) -> Response:
+        snapshot = self._get_snapshot()
+        if snapshot is None:
+            raise UnreachableError("guardian is starting: no tick has ended yet")
+        return planned(request, snapshot)
 
     def _orders(self, request: Request) -> Response:
         try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from guardian.config.schema import Config
 from guardian.ledger.entries import Controls, Entry
 from guardian.model import Assessment, Decision, EngineInfo, Inventory, Mode, Outcome, Sample, ServiceKey
+from guardian.policy.state import PolicyState
 from guardian.storage.values import NOTHING_KNOWN, KnownStorage
 
 
@@ -30,6 +31,7 @@ class Snapshot:
     config_pending: tuple[str, ...]  # a diff in words: edits that wait for an operator
     ticks: int
     storage: KnownStorage = NOTHING_KNOWN
+    state: PolicyState = field(default_factory=PolicyState)  # what the policy remembers from here on
     outcomes: tuple[Outcome, ...] = ()  # of actions that ended since the tick before
 
     @property

@@ -180,6 +180,7 @@ class Packer:
             fill_bytes_per_s=assessment.fill_bytes_per_s,
             outcomes=outcomes,
             decision=decision,
+            settings=self._settings[0],
         )
         names = "".join(f" {service} " for service in sorted(about))
         return [Row(Kind.DECISION, moment.now_wall_s, moment.now_wall_s, names, packed(encode(note)), self._settings)]

@@ -114,6 +114,7 @@ class Note(msgspec.Struct, frozen=True):
     fill_bytes_per_s: float | None
     outcomes: tuple[Outcome, ...]
     decision: Decision
+    settings: str = ""  # digest of the configuration
 
 
 def host_row(host: HostReading) -> HostRow:
