@@ -21,6 +21,7 @@ COMMANDS = {
     "top": "Watch levels, phases and services live in the terminal.",
     "history": "Show what was done, when and why.",
     "storage": "Show what services keep on disk, how fast that grows, and what would free some of it.",
+    "why": "Explain what was decided, of a service or at a time.",
     "plan": "Show who would be shed now, in which order, and where it would stop.",
     "replay": "Try a configuration on what was recorded.",
     "simulate": "Try a configuration on a simulated host.",
