@@ -118,14 +118,14 @@ class BoundedServer(socketserver.TCPServer):
     ) -> None:
         """`wrap` makes a TLS connection, its handshake still to be done, of an accepted one; None: connections stay plain.
 
-        `on_cut` hears of each connection that took too long. One thread is there from the start: whoever asks alone is
-        answered on a host that has no thread to give.
+        `on_cut` hears of each connection that took too long. One thread is there from the start: on a host that has none
+        to give it answers one after the other.
         """
         self.address_family = family
         self.app = app
         self._wrap = wrap
         self._on_cut = on_cut
-        self._workers = Workers("http", WORKERS, ready=1)
+        self._spare = Workers("http", 1, ready=1)
         self._slots = threading.BoundedSemaphore(WORKERS)
         self._connections: dict[int, _Connection] = {}
         self._lock = threading.Lock()
@@ -156,7 +156,7 @@ class BoundedServer(socketserver.TCPServer):
 
     def server_close(self) -> None:
         super().server_close()
-        self._workers.close()
+        self._spare.close()
 
     # --- socketserver ------------------------------------------------------------------------------------------------
 
@@ -173,10 +173,14 @@ class BoundedServer(socketserver.TCPServer):
         connection = _Connection(request, time.monotonic())
         with self._lock:
             self._connections[id(connection)] = connection
+        serve = partial(self._serve, connection, client_address)
         try:
-            self._workers.submit(partial(self._serve, connection, client_address))
-        except RuntimeError:  # the host has no thread to give, or this ends
-            self._forget(connection)
+            threading.Thread(target=serve, name="http", daemon=True).start()
+        except (RuntimeError, MemoryError):  # the host has no thread to give
+            try:
+                self._spare.submit(serve)
+            except RuntimeError:  # this server ends
+                self._forget(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A cut connection is no news; anything else is a mistake of ours."""

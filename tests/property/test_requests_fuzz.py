@@ -23,6 +23,7 @@ from guardian import logs
 from guardian.clock import VirtualClock
 from guardian.expose.metrics import Metrics
 from guardian.expose.orders import OrderKind
+from guardian.expose.trace import Trace
 from guardian.expose.web import WebServer
 
 REQUESTS = (
@@ -57,7 +58,7 @@ def told() -> Iterator[list[str]]:
 def web(told: list[str]) -> Iterator[Callable[[], socket.socket]]:
     metrics = Metrics(VirtualClock(AT_S))
     metrics.update(snapshot())
-    server = WebServer("127.0.0.1:0", metrics, VirtualClock(AT_S))
+    server = WebServer("127.0.0.1:0", metrics, Trace(), lambda *_: (), VirtualClock(AT_S))
     server.start()
     yield lambda: socket.create_connection(server.address, timeout=5)
     server.close()
