@@ -1,6 +1,6 @@
 # `make` alone says what there is. Everything is made in .venv, .run and .cache; `make clean` removes them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-host fuzz bench lint types fmt docs docs-check standin clean
+.PHONY: help run test test-unit test-host fuzz bench lint types fmt docs docs-check dist audit standin clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -52,6 +52,12 @@ docs: .venv/.dev ## write the generated references anew
 
 docs-check: .venv/.dev ## fail where a generated reference is not what the code says
 	@for reference in $(REFERENCES); do $(BIN)/python -m $$reference --check || exit; done
+
+dist: .venv/.dev ## build wheel and sdist into dist/, reproducibly, and show their sums
+	@scripts/dist.sh
+
+audit: ## look for known weaknesses in what the locks name; needs the network
+	@scripts/audit.sh $(ARGS)
 
 standin: ## build the image that config/compose.reference.yml needs
 	@scripts/standin-image.sh

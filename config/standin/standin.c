@@ -606,14 +606,15 @@ static int ctl(int count, char **words)
     }
     fputs(answer, stdout);
     bool waits = count > 0 && (strcmp(words[0], "hold") == 0 || strcmp(words[0], "cache") == 0);
-    while (waits) {
+    for (int silent = 0; waits && silent < 5; usleep(5000)) { /* on a busy host it may not get its turn for seconds */
         if (!ask("status\n", answer, sizeof answer))
-            return 1;
-        if (arrived(answer))
-            break;
-        usleep(5000);
+            silent++;
+        else if (arrived(answer))
+            return 0;
+        else
+            silent = 0;
     }
-    return 0;
+    return waits;
 }
 
 int main(int count, char **words)

@@ -111,7 +111,7 @@ class _UnixConnection(http.client.HTTPConnection):
 def _why(path: Path, error: OSError) -> str:
     """Why the socket at `path` cannot be talked to, and what to do."""
     if isinstance(error, PermissionError):
-        return f"you may not talk to guardian at {path}{_owner(path)}; join that group, or use sudo"
+        return f"you may not talk to guardian at {path}{_owner(path)}; join its group, or use sudo"
     if isinstance(error, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
         return f"no guardian answers at {path}; start it (systemctl start guardian), or name its control socket by --control"
     return f"guardian at {path} cannot be reached: {error.strerror or error}; `systemctl status guardian` may say why"

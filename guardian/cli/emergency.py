@@ -60,7 +60,7 @@ class Procedure(Protocol):
     "--control",
     "--socket",
     "control",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # whoever may not use it is told whose it is
     envvar="GUARDIAN_WEB_CONTROL",
     metavar="PATH",
     help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",

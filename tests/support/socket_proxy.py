@@ -83,19 +83,27 @@ class Gate:
 
 
 class SocketProxy:
-    """Listens at `path` and speaks to the engine at `upstream`; both are Unix sockets. A context manager."""
+    """Listens at `path`, or without one on a port of the loopback address, and speaks to the engine's Unix socket `upstream`.
 
-    def __init__(self, upstream: Path, path: Path) -> None:
-        self.path = path
-        self.url = f"unix://{path}"
+    A context manager.
+    """
+
+    def __init__(self, upstream: Path, path: Path | None = None) -> None:
         self._upstream = upstream
         self._lock = threading.Lock()
         self._requests: list[Recorded] = []
         self._hooks: list[tuple[Stage, Match, Hook]] = []
         self._gates: list[Gate] = []
         self._open: set[socket.socket] = set()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
+        self._path = path
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            self.port = self._listener.getsockname()[1]
+            self.url = f"tcp://127.0.0.1:{self.port}"
+        else:
+            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listener.bind(str(path))
+            self.url = f"unix://{path}"
         self._listener.listen(128)
         threading.Thread(target=self._accept, name="socket-proxy", daemon=True).start()
 
@@ -104,6 +112,12 @@ class SocketProxy:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def path(self) -> Path:
+        """Where it listens, if not on a port."""
+        assert self._path is not None
+        return self._path
 
     @property
     def requests(self) -> tuple[Recorded, ...]:
@@ -144,7 +158,8 @@ class SocketProxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.path.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
         self.clear()
         self.cut_all()
 

@@ -326,7 +326,7 @@ def test_a_socket_that_one_may_not_use_names_the_group(run: Run, daemon: FakeDae
     result = run("status")
     assert result.exit_code == 69
     assert "and group " in result.stderr
-    assert "join that group, or use sudo" in result.stderr
+    assert "join its group, or use sudo" in result.stderr
 
 
 def test_a_daemon_that_never_answers_ends_with_69(run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
