@@ -1,6 +1,6 @@
 # `make` alone says what there is. Everything is made in .venv, .run and .cache; `make clean` removes them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-host fuzz bench lint types fmt docs docs-check dist audit standin clean
+.PHONY: help run test test-unit test-host fuzz bench lint types fmt docs docs-check dist deb audit standin clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -55,6 +55,9 @@ docs-check: .venv/.dev ## fail where a generated reference is not what the code 
 
 dist: .venv/.dev ## build wheel and sdist into dist/, reproducibly, and show their sums
 	@scripts/dist.sh
+
+deb: .venv/.dev ## build the Debian package into dist/, for the Debian and the Python of this machine
+	@scripts/deb.sh
 
 audit: ## look for known weaknesses in what the locks name; needs the network
 	@scripts/audit.sh $(ARGS)
