@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "Run the daemon.",
     "init": "Propose a configuration for a Compose project, or for what runs now.",
     "check": "Check a configuration file.",
+    "doctor": "Look at all that guardian needs of this host, and say what to do about what is wrong.",
     "reload": "Have the daemon read its configuration again.",
     "status": "Show levels, phases against budgets, services, and what is shed.",
     "top": "Watch levels, phases and services live in the terminal.",

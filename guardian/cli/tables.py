@@ -16,8 +16,8 @@ from guardian.cli.replies import printable
 PIPED_WIDTH = 200  # where nobody's screen limits it, nothing is cut off
 STYLES = {
     **dict.fromkeys(("ok", "running", "up", "done"), "green"),
-    **dict.fromkeys(("soft", "shed", "over", "unhealthy", "missing", "stopped"), "yellow"),
-    **dict.fromkeys(("hard", "down", "quarantined", "failed", "refused", "timed_out"), "bold red"),
+    **dict.fromkeys(("soft", "shed", "over", "warn", "unhealthy", "missing", "stopped"), "yellow"),
+    **dict.fromkeys(("hard", "down", "quarantined", "failed", "refused", "timed_out", "fail"), "bold red"),
 }
 """Colours repeat what a word already says: none carries a meaning of its own."""
 

@@ -132,6 +132,22 @@ class GuardianProcess:
             command, capture_output=True, text=True, timeout=30, env={**self._environ, **environ}, check=False
         )
 
+    def doctor(self) -> subprocess.CompletedProcess[str]:
+        """`guardian doctor --json` on this daemon's file, state directory and socket."""
+        command = [
+            sys.executable,
+            "-m",
+            "guardian",
+            "doctor",
+            "--json",
+            "--config",
+            str(self.config_path),
+            "--control",
+            str(self.socket),
+        ]
+        environ = {**self._environ, "GUARDIAN_STATE_DIR": str(self.state_dir)}
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environ, check=False)
+
     def history(self) -> list[dict[str, Any]]:
         """Newest first."""
         answer = self.cli("history", "--json", "--limit", "1000")
