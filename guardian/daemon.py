@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from guardian import __version__, logs, resident
 from guardian.act import ThreadedActor
 from guardian.act_signals import Signaller
+from guardian.boots import BootRecord, boot_id
 from guardian.clock import SystemClock
 from guardian.config.schema import Config
 from guardian.engine.connect import open_engine, resolve
@@ -39,6 +40,7 @@ from guardian.policy.pace import bearable_s
 from guardian.record.recorder import Recorder
 from guardian.record.rows import RECORD_NAME
 from guardian.reloading import Reloader
+from guardian.rollout.progress import RollOutWatch
 from guardian.schedule import Scheduler
 from guardian.scope import scope_of
 from guardian.sense.cgroups import CgroupReader
@@ -145,6 +147,9 @@ class Daemon:
             run_id=secrets.token_hex(4),
             record=self._recorder.note,
         )
+        self._rollouts = RollOutWatch(state_dir)
+        self._boots = BootRecord(state_dir, boot_id())
+        self._loop.ran_before = self._boots.before
         self._reloader = Reloader(options.path, options.content, config, options.flags, environ, self._clock, self._metrics)
         self._trace = Trace()
         self._web = WebServer(
@@ -264,6 +269,10 @@ class Daemon:
         return min(pace, WAITING_CONTAINERS_S) if self._feed.waiting else pace
 
     def _poll_config(self) -> None:
+        self._loop.rollout = self._rollouts.look()
+        snapshot = self._loop.snapshot
+        if snapshot is not None and snapshot.engine_up and snapshot.config.target_phase is not None:
+            self._boots.note(snapshot.running_containers(), self._clock.monotonic(), self._clock.wall())
         ordered = self._reload_asked.is_set()
         self._reload_asked.clear()
         if ordered:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from guardian import emergency, journal, memory
 from guardian.act import Actor
+from guardian.boots import Ran, ended_with_host
 from guardian.clock import Clock
 from guardian.config.schema import Config
 from guardian.errors import LedgerError
@@ -20,7 +21,7 @@ from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger import overrides as others
 from guardian.ledger.book import Ledger
-from guardian.ledger.entries import Controls, HistoryRow
+from guardian.ledger.entries import Controls, Entry, HistoryRow
 from guardian.ledger.reconcile import RETURN_S, Context, Finding, FindingKind, reconcile
 from guardian.model import (
     Action,
@@ -48,7 +49,9 @@ from guardian.policy.platform import EMPTY, Platform, resolve
 from guardian.policy.restore import OWN_REASONS
 from guardian.policy.room import Verdict, may_start, with_admitted
 from guardian.policy.state import PolicyState
+from guardian.policy.target import is_above
 from guardian.record.moment import Moment
+from guardian.rollout.progress import KnownRollOut
 from guardian.storage.values import NOTHING_KNOWN
 from guardian.telemetry import Telemetry
 
@@ -74,6 +77,11 @@ def _is_real(action: Action, mode: Mode) -> bool:
 
 def _services(findings: tuple[Finding, ...], kind: FindingKind) -> tuple[ServiceKey, ...]:
     return tuple(finding.service for finding in findings if finding.kind is kind)
+
+
+def _owing(entries: tuple[Entry, ...], config: Config) -> bool:
+    """Whether something waits for its restore. What is above target_phase waits for no room."""
+    return any(not is_above(entry.phase, config) for entry in entries)
 
 
 def _replace(new: Controls, _: Controls) -> Controls:
@@ -151,6 +159,7 @@ class Loop:
         self.config = config  # swapped whole by a reload
         self.mode = mode
         self.config_pending: tuple[str, ...] = ()
+        self.rollout: KnownRollOut | None = None  # only shown
         self.storage = NOTHING_KNOWN
         self.snapshot: Snapshot | None = None
         self._host = host
@@ -168,6 +177,7 @@ class Loop:
         self._platform: _Resolved | None = None
         self._reconciled_s: float | None = None
         self._startup = True
+        self.ran_before: Ran | None = None  # in the boot before this one, until it was made up for
         self._pretended: list[Outcome] = []  # outcomes of observe mode, for the next tick
         self._starting: dict[ServiceKey, Outcome] = {}  # restores that the engine has started and that are not up yet
         self._rows = journal.Rows()
@@ -247,7 +257,7 @@ class Loop:
         self._act(decision, assessment, platform, mode)
         before = self._state
         self._state = after  # at once: if the tick breaks off below, the next one must know what was sent
-        self.pace = follow(self.pace, assessment, sample.host, after, bool(entries), config, now_s)
+        self.pace = follow(self.pace, assessment, sample.host, after, _owing(entries, config), config, now_s)
         self._report(decision, assessment, mode)
         snapshot = self._publish(sample, assessment, decision, after, mode, outcomes)
         excluded = self._containers.excluded
@@ -268,7 +278,8 @@ class Loop:
         self._telemetry.sampled("host", self._clock.monotonic() - began_s, host.memory_total_bytes is not None)
         last = self.snapshot
         before, listed = (None, None) if last is None else (last.assessment, last.inventory)
-        age_s = use_age_s(self.pace, before, listed, self._state, bool(self._ledger.open_entries), host, config)
+        owing = _owing(self._ledger.open_entries, config)
+        age_s = use_age_s(self.pace, before, listed, self._state, owing, host, config)
         return Sample(host, self._containers.current(age_s))
 
     def _resolve(self, config: Config, sample: Sample) -> Platform:
@@ -318,6 +329,7 @@ class Loop:
         if inventory is None or not self._containers.ready or inventory.at_s == self._reconciled_s:
             return ()
         self._reconciled_s = inventory.at_s
+        self._make_up_for_reboot(config, platform)
         read_wall_s = self._clock.wall() - (self._clock.monotonic() - inventory.at_s)
         with self._lock:
             gap = self._gap
@@ -342,6 +354,17 @@ class Loop:
             if finding.kind in (FindingKind.OVERRIDE_STARTED, FindingKind.OVERRIDE_STOPPED):
                 self._telemetry.overridden("started" if finding.kind is FindingKind.OVERRIDE_STARTED else "stopped")
         return findings
+
+    def _make_up_for_reboot(self, config: Config, platform: Platform) -> None:
+        """Once, after a reboot, where the file has a target: what ran before is owed a start. Observe mode owes nothing."""
+        ran, self.ran_before = self.ran_before, None
+        if ran is None or config.target_phase is None or self.mode is Mode.OBSERVE:
+            return
+        actions = ended_with_host(ran, platform, config, self._state.run_id, self._clock.wall())
+        try:
+            self._ledger.expect_end(actions, platform.containers, ran.at_wall_s)
+        except LedgerError as error:
+            journal.warn(str(error))
 
     def _classify_events(self, platform: Platform, under_way: frozenset[str]) -> None:
         """Count what other people stopped. What they started shows in the next list, whole."""
@@ -563,6 +586,7 @@ class Loop:
             ticks=self._ticks,
             storage=self.storage,
             state=after,
+            rollout=self.rollout,
             outcomes=outcomes,
         )
         return self.snapshot

@@ -272,7 +272,7 @@ class ServiceStatus:
     memory_limit_bytes: int | None = None
     restarts: int = 0
     strain: Strain = UNKNOWN_STRAIN
-    shed_wall_s: float | None = None
+    shed_wall_s: float | None = None  # None too where target_phase keeps it down: that is no trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +345,9 @@ class Result(StrEnum):
     TIMED_OUT = "timed_out"
     FAILED = "failed"
     OBSERVED = "observed"  # decided in observe mode: nothing was done
+
+
+TARGET_PHASE = "target_phase"  # the reason of what is stopped because the file's `target_phase` is below it
 
 
 @dataclass(frozen=True, slots=True)

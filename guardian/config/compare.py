@@ -8,13 +8,14 @@ from enum import StrEnum
 
 from guardian.config.schema import Config
 from guardian.model import Container, Health, Inventory
-from guardian.policy.platform import Platform, resolve
+from guardian.policy.platform import Platform, Service, resolve
 
 
 class FindingKind(StrEnum):
     MISSING = "missing"  # in the file, and no container of it
     UNMANAGED = "unmanaged"  # runs, and no phase has it
     UNSHEDDABLE = "unsheddable"  # a protected service requires it
+    RESTART_RACE = "restart_race"  # its restart policy does at boot what target_phase leaves to guardian
     NO_MEMORY_LIMIT = "no_memory_limit"
     NO_HEALTH_CHECK = "no_health_check"
     PROBLEM = "problem"  # a label that cannot be used, a Swarm task …
@@ -56,12 +57,26 @@ def _services(config: Config, platform: Platform) -> Iterator[Finding]:
                 name,
                 f"phase {service.listed_phase}, but {service.shielded_by} requires it and is protected",
             )
+        if race := _restart_race(service, config):
+            yield Finding(FindingKind.RESTART_RACE, name, race)
         if any(container.memory_limit_bytes is None for container in service.containers):
             yield Finding(FindingKind.NO_MEMORY_LIMIT, name, MEANING[FindingKind.NO_MEMORY_LIMIT])
         override = config.services.get(key.name)
         probed = override is not None and override.health is not None
         if not probed and any(container.health is Health.NONE for container in service.containers):
             yield Finding(FindingKind.NO_HEALTH_CHECK, name, MEANING[FindingKind.NO_HEALTH_CHECK])
+
+
+def _restart_race(service: Service, config: Config) -> str:
+    """What the engine does with it at a boot that target_phase would not; empty: nothing."""
+    policies = {container.restart_policy for container in service.containers} - {"no"}
+    if config.target_phase is None or not policies or service.protected:
+        return ""
+    if service.phase <= config.target_phase:
+        return f"restart: {min(policies)} starts it at every boot at once; with `no` it comes back as there is room"
+    if "always" in policies:
+        return "above target_phase, and restart: always starts it at every boot all the same: use unless-stopped"
+    return ""
 
 
 def _others(platform: Platform) -> Iterator[Finding]:

@@ -347,7 +347,16 @@ class Config(Base, frozen=True, kw_only=True):
         default_factory=dict
     )
     emergency: Annotated[EmergencyConfig, Meta(description="the last resort")] = field(default_factory=EmergencyConfig)
-    target_phase: Annotated[int, Meta(ge=0, description="services of phases above it are stopped")] | None = None
+    target_phase: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                description="services of phases above it are stopped; after a reboot what ran comes back to it as there is room",
+            ),
+        ]
+        | None
+    ) = None
     objectives: Annotated[
         ObjectivesConfig | None, Meta(description="what is aimed at; with it, guardian keeps figures for `guardian report`")
     ] = None

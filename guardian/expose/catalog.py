@@ -45,6 +45,18 @@ _ALL = (
         "When the configuration was last read without a mistake, in seconds since the epoch.",
     ),
     Spec("guardian_config_pending", "gauge", "1 while an edit of the file waits for SIGHUP or `guardian reload`."),
+    Spec("guardian_target_phase", "gauge", "The highest phase that the file lets run; absent where it sets none."),
+    Spec("guardian_rollout_goal_phase", "gauge", "The phase to which the newest roll-out goes, up or down."),
+    Spec("guardian_rollout_reached_phase", "gauge", "The highest phase that has passed every gate of the newest roll-out."),
+    Spec(
+        "guardian_rollout_state",
+        "gauge",
+        "1 for what has become of the newest roll-out, 0 for the rest: running, done, failed or broken_off.",
+        ("state",),
+    ),
+    Spec(
+        "guardian_rollout_began_timestamp_seconds", "gauge", "When the newest roll-out was begun, in seconds since the epoch."
+    ),
     Spec("guardian_engine_up", "gauge", "1 while the engine answers, else 0."),
     Spec(
         "guardian_engine_request_duration_seconds",

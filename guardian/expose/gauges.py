@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from guardian.expose.catalog import CATALOG
 from guardian.expose.snapshot import Snapshot
 from guardian.model import HostReading, Mode, PhaseUse, ServiceState, ServiceStatus, Signal
+from guardian.rollout.progress import KnownRollOut, RollOutState
 from guardian.storage.values import Storage
 
 HOLD_REASONS = ("pressure", "operator", "engine", "disk")
@@ -48,6 +49,9 @@ def render(snapshot: Snapshot) -> Iterable[Metric]:
         out.add("guardian_hold", reason in decision.holds, reason)
     out.add("guardian_standby", decision.standby)
     out.add("guardian_config_pending", bool(snapshot.config_pending))
+    out.add("guardian_target_phase", snapshot.config.target_phase)
+    if snapshot.rollout is not None:
+        _rollout(out, snapshot.rollout)
     out.add("guardian_engine_up", snapshot.engine_up)
     out.add("guardian_exhausted", decision.exhausted)
     out.add("guardian_ledger_open", len(snapshot.entries))
@@ -61,6 +65,14 @@ def render(snapshot: Snapshot) -> Iterable[Metric]:
     if snapshot.storage.newest is not None:
         _storage(out, snapshot, snapshot.storage.newest)
     return out.metrics()
+
+
+def _rollout(out: Families, known: KnownRollOut) -> None:
+    out.add("guardian_rollout_goal_phase", known.progress.goal)
+    out.add("guardian_rollout_reached_phase", known.progress.reached)
+    for state in RollOutState:
+        out.add("guardian_rollout_state", state is known.state, state.value)
+    out.add("guardian_rollout_began_timestamp_seconds", known.progress.began_wall_s)
 
 
 def _host(out: Families, host: HostReading) -> None:

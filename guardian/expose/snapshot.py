@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from guardian.config.schema import Config
 from guardian.ledger.entries import Controls, Entry
-from guardian.model import Assessment, Decision, EngineInfo, Inventory, Mode, Outcome, Sample, ServiceKey
+from guardian.model import Assessment, Container, Decision, EngineInfo, Inventory, Mode, Outcome, Sample, ServiceKey
 from guardian.policy.state import PolicyState
+from guardian.rollout.progress import KnownRollOut
 from guardian.storage.values import NOTHING_KNOWN, KnownStorage
 
 
@@ -32,8 +33,15 @@ class Snapshot:
     ticks: int
     storage: KnownStorage = NOTHING_KNOWN
     state: PolicyState = field(default_factory=PolicyState)  # what the policy remembers from here on
+    rollout: KnownRollOut | None = None  # the newest
     outcomes: tuple[Outcome, ...] = ()  # of actions that ended since the tick before
 
     @property
     def inventory(self) -> Inventory | None:
         return self.sample.inventory
+
+    def running_containers(self) -> tuple[Container, ...]:
+        """Of managed services."""
+        managed = {one.key for one in self.assessment.services}
+        found = () if self.inventory is None else self.inventory.containers
+        return tuple(one for one in found if one.state.up and one.service in managed)

@@ -25,6 +25,7 @@ from guardian.model import (
     Signal,
     SignalStatus,
 )
+from guardian.rollout.progress import KnownRollOut
 
 CPU_SIGNALS = (Signal.CPU, Signal.PLATFORM_CPU)
 
@@ -70,6 +71,24 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "unmanaged": list(assessment.unmanaged),
         "config_pending": list(snapshot.config_pending),
         "storage": _storage(snapshot),
+        "target_phase": snapshot.config.target_phase,
+        "rollout": None if snapshot.rollout is None else _rollout(snapshot.rollout),
+    }
+
+
+def _rollout(known: KnownRollOut) -> Mapping[str, Any]:
+    one = known.progress
+    return {
+        "state": known.state.value,
+        "goal_phase": one.goal,
+        "down": one.down,
+        "phase": one.phase,
+        "reached_phase": one.reached,
+        "by": one.by,
+        "began_wall_s": one.began_wall_s,
+        "ended_wall_s": one.ended_wall_s,
+        "failed_service": one.failure.service or None if one.failure is not None else None,
+        "failed_because": None if one.failure is None else one.failure.why,
     }
 
 

@@ -66,13 +66,17 @@ class Ledger:
             ticket = self._keep(fresh)
         return ticket.wait(HARD_WRITE_S if hard else WRITE_S)
 
-    def expect_end(self, actions: Sequence[Action], containers: Mapping[str, Container]) -> bool:
+    def expect_end(
+        self, actions: Sequence[Action], containers: Mapping[str, Container], since_wall_s: float | None = None
+    ) -> bool:
         """Enter what will end although nobody stops it, because the engine is about to be restarted: as sent, with the actions' deadline.
+
+        `since_wall_s`: as sent then, because the host was rebooted, and it has ended already.
 
         What of it is down afterwards is owed like any shed; what the engine brings back, or what never ended, is let go.
         """
         with self._lock:
-            now_wall_s = self._clock.wall()
+            now_wall_s = self._clock.wall() if since_wall_s is None else since_wall_s
             busy = {entry.service for entry in self._entries.values()}
             fresh = [transitions.intend(one, containers, now_wall_s) for one in actions if one.service not in busy]
             if not fresh:

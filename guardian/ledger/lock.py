@@ -77,9 +77,14 @@ class EngineLock:
 
 
 def is_held(state_dir: Path) -> bool:
-    """Whether a guardian has this state directory now. Takes the lock for no longer than it looks."""
+    """Whether a guardian has this state directory now."""
+    return is_locked(state_dir / LOCK_NAME)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds that file locked for itself. Shares the lock for no longer than it looks."""
     try:
-        descriptor = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

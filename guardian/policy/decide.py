@@ -10,6 +10,7 @@ from dataclasses import replace
 from guardian.config.schema import Config
 from guardian.ledger.entries import Entry, EntryState, Means
 from guardian.model import (
+    TARGET_PHASE,
     Action,
     ActionKind,
     Assessment,
@@ -32,6 +33,7 @@ from guardian.policy.rank import Ranked, Resource, candidates
 from guardian.policy.relief import settle
 from guardian.policy.room import with_admitted
 from guardian.policy.state import Breaker, Flight, PolicyState
+from guardian.policy.target import is_above, is_missed, next_stop
 
 EXHAUSTED_S = 10.0
 
@@ -88,7 +90,8 @@ def decide(
     if state.emergency and not (config.emergency.enabled and _memory_is_hard(assessment)):
         state = replace(state, emergency=False)
     urgent = inputs.ends or any(is_urgent(flight.action) for flight in state.flights)
-    if deficits or inputs.shed_orders or urgent or inputs.resend or state.exhausted_since_s is not None:
+    missed = is_missed(platform, config)
+    if deficits or inputs.shed_orders or urgent or inputs.resend or state.exhausted_since_s is not None or missed:
         decision, state = _shed(decision, deficits, assessment, host, platform, inputs, state, config, now_s)
     if not decision.actions and (inputs.entries or state.virtual or state.throttled or state.ordered):
         decision, state = _restore(decision, assessment, platform, inputs, state, config, now_s)
@@ -194,6 +197,9 @@ def _shed(
             else:
                 batch.add(plan.picked[0].group, plan, hard=False)
             decision = replace(decision, signal=plan.signal, deficit=plan.deficit, candidates=plan.ranking)
+        if not plans and not orders and not batch.actions and not state.flights and inputs.engine_ready:
+            group = next_stop(platform, busy, pins, state, config, now_s) if is_missed(platform, config) else ()
+            batch.add(group, None, hard=False, reason=TARGET_PHASE)
         batch.hasten(assessment, config, inputs.signals, any(plan.hard for plan in plans))
         actions, flights, state = batch.actions, batch.flights, replace(batch.state, actions=batch.handed_out)
         if state.rising is not None and any(flight.action.service == state.rising.service for flight in flights):
@@ -308,7 +314,7 @@ def _restore(
     )
     closed = next((reason for reason, shut in gates if shut), "")
     who = dict(state.ordered)
-    ordered = [one for one in found if one.service in who]
+    ordered = [one for one in found if one.service in who and not is_above(one.phase, config)]
     if ordered and not closed and assessment.level is not Level.HARD:
         one = restore.in_order(ordered, platform)[0]
         return _start(decision, one, assessment, platform, state, config, now_s, by=who[one.service])

@@ -103,10 +103,15 @@ class Platform:
         starts = (container.started_s for service in self.services.values() for container in service.holding)
         return max((math.inf if start_s is None else start_s for start_s in starts), default=-math.inf)
 
+    @cached_property
+    def highest_up(self) -> int:
+        """The highest phase of which anything runs; 0 where nothing does."""
+        return max((service.phase for service in self.services.values() if service.up), default=0)
+
     def read_again(self, inventory: Inventory) -> Platform:
         """The same services with newer use."""
         newer = replace(self, usage=inventory.usage, read_s=inventory.at_s, round_s=inventory.round_s)
-        return self._hand_on(newer, "requirers", "stop_order", "newest_start_s", "sick")
+        return self._hand_on(newer, "requirers", "stop_order", "newest_start_s", "sick", "highest_up")
 
     def after(self, before: Platform) -> Platform:
         """This, with what follows from dependencies: of the platform before where they are the same, else worked out now.

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from guardian.config.schema import Config
 from guardian.ledger.entries import Entry, EntryState, Means
-from guardian.model import ActionKind, Assessment, ContainerState, Health, Held, ServiceKey, Signal
+from guardian.model import TARGET_PHASE, ActionKind, Assessment, ContainerState, Health, Held, ServiceKey, Signal
 from guardian.policy.platform import Platform
 from guardian.policy.room import rooms
 from guardian.policy.state import Memo, PolicyState, Rising, Virtual
+from guardian.policy.target import is_above
 
 TRIAL_AFTER_S = 1800.0  # refused for this long: one trial at what it used a minute after its last start
 HEALTHY_WITHIN_S = 180.0  # a restore that is not healthy by then is left as it is, and the next is taken
@@ -106,7 +107,7 @@ def choose(
     by_key = {one.service: one for one in found}
     for one in in_order(found, platform):
         memo = memos.get(one.service, Memo())
-        why, detail = _not_yet(one, by_key, memos, platform, now_s)
+        why, detail = _not_yet(one, by_key, memos, platform, config, now_s)
         if not why and take is not None:
             why = "one_at_a_time"
         if not why and full_phase is not None and one.phase > full_phase:
@@ -128,18 +129,26 @@ def choose(
     return Choice(take, was_trial, tuple(held), memos)
 
 
-def _will_come(one: Waiting, memos: Mapping[ServiceKey, Memo], now_s: float) -> bool:
+def _will_come(one: Waiting, memos: Mapping[ServiceKey, Memo], config: Config, now_s: float) -> bool:
     """Whether a dependency is worth waiting for: `depends_on` is only an order, and what it names may never come."""
     memo = memos.get(one.service, Memo())
     refused = memo.refused_since_s is not None and now_s - memo.refused_since_s >= TRIAL_AFTER_S
-    return not (one.reason == OPERATOR or memo.quarantined or refused or memo.failures)
+    never = one.reason == OPERATOR or is_above(one.phase, config)
+    return not (never or memo.quarantined or refused or memo.failures)
 
 
 def _not_yet(
-    one: Waiting, found: Mapping[ServiceKey, Waiting], memos: Mapping[ServiceKey, Memo], platform: Platform, now_s: float
+    one: Waiting,
+    found: Mapping[ServiceKey, Waiting],
+    memos: Mapping[ServiceKey, Memo],
+    platform: Platform,
+    config: Config,
+    now_s: float,
 ) -> tuple[str, str]:
     """Reasons that have nothing to do with room."""
     memo = memos.get(one.service, Memo())
+    if is_above(one.phase, config):
+        return TARGET_PHASE, f"it is above target_phase {config.target_phase}"
     if one.reason == OPERATOR:
         return "operator", "an operator stopped it: `guardian restore` starts it"
     if memo.quarantined:
@@ -155,7 +164,11 @@ def _not_yet(
         position = platform.stop_order.get(one.service, 0)
         for needed in sorted(service.requires | service.depends_on):
             comes_first = platform.stop_order.get(needed, 0) > position  # false only inside a cycle
-            if comes_first and needed in found and (needed in service.requires or _will_come(found[needed], memos, now_s)):
+            if (
+                comes_first
+                and needed in found
+                and (needed in service.requires or _will_come(found[needed], memos, config, now_s))
+            ):
                 return "dependency", f"{needed} comes first"
     return "", ""
 

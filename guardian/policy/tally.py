@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from guardian.config.schema import Config
 from guardian.ledger.entries import Entry, EntryState
-from guardian.model import UNKNOWN_STRAIN, PhaseUse, ServiceKey, ServiceState, ServiceStatus, Strain, Usage
+from guardian.model import TARGET_PHASE, UNKNOWN_STRAIN, PhaseUse, ServiceKey, ServiceState, ServiceStatus, Strain, Usage
 from guardian.policy.budgets import phase_uses
 from guardian.policy.platform import Platform, Service
 
@@ -162,7 +162,9 @@ def _status(
         memory_limit_bytes=service.memory_limit_bytes,
         restarts=service.restarts,
         strain=strain or UNKNOWN_STRAIN,
-        shed_wall_s=None if entry is None or up else (entry.settled_wall_s or entry.sent_wall_s or entry.decided_wall_s),
+        shed_wall_s=None
+        if entry is None or up or entry.reason == TARGET_PHASE
+        else (entry.settled_wall_s or entry.sent_wall_s or entry.decided_wall_s),
     )
 
 

@@ -6,10 +6,12 @@ import fcntl
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from guardian.errors import AlreadyRunning, GuardianError
+from guardian.ledger.lock import is_locked
 from guardian.model import ServiceKey
 
 FILE_NAME = "rollout.json"
@@ -118,6 +120,52 @@ class ProgressFile:
 
     def release(self) -> None:
         os.close(self._lock)
+
+
+class RollOutState(StrEnum):
+    """What has become of a roll-out."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    BROKEN_OFF = "broken_off"  # by Ctrl-C, or its process died: `--resume` goes on
+
+
+class KnownRollOut(NamedTuple):
+    """The newest roll-out, as others see it."""
+
+    progress: Progress
+    state: RollOutState
+
+
+class RollOutWatch:
+    """Tells of the newest roll-out in a state directory. A look costs a stat, unless it is under way or has changed."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._seen: tuple[int, int] | None = None  # inode and time of change
+        self._progress: Progress | None = None
+
+    def look(self) -> KnownRollOut | None:
+        """None where there was none, or where its file cannot be read: nothing is decided by it."""
+        path = self._state_dir / FILE_NAME
+        try:
+            found = path.stat()
+            if self._seen != (found.st_ino, found.st_mtime_ns):
+                self._seen = (found.st_ino, found.st_mtime_ns)
+                self._progress = read_progress(path)
+        except (OSError, GuardianError):
+            self._progress = None
+        if self._progress is None:
+            return None
+        return KnownRollOut(self._progress, self._state(self._progress))
+
+    def _state(self, progress: Progress) -> RollOutState:
+        if progress.stage is Stage.DONE:
+            return RollOutState.DONE
+        if progress.stage is Stage.FAILED:
+            return RollOutState.FAILED
+        return RollOutState.RUNNING if is_locked(self._state_dir / LOCK_NAME) else RollOutState.BROKEN_OFF
 
 
 def read_progress(path: Path) -> Progress | None:

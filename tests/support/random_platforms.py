@@ -304,6 +304,7 @@ def decide_once(
     host: bool = True,
     keep: Collection[str] | None = None,
     enabled: bool = False,
+    target: int | None = None,
     **inputs: bool,
 ) -> Decision:
     """One tick on this platform, whose levels are reached at once. `inputs` are fields of `Inputs`.
@@ -312,7 +313,7 @@ def decide_once(
     """
     config, platform = resolve_facts(facts, shuffle)
     emergency = EmergencyConfig(enabled=enabled or keep is not None, keep=tuple(keep or ()))
-    config = msgspec.structs.replace(config, emergency=emergency)
+    config = msgspec.structs.replace(config, emergency=emergency, target_phase=target)
     reading = host_of(facts) if host else None
     controls = Controls(pins=pins_of(facts))
     before = replace(state_of(facts), emergency=keep is not None)

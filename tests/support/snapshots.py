@@ -34,6 +34,7 @@ from guardian.model import (
     Strain,
     Usage,
 )
+from guardian.rollout.progress import KnownRollOut, Progress, RollOutState, Stage
 from guardian.units import Bytes, Cores, Share
 
 MIB = 1024 * 1024
@@ -82,6 +83,7 @@ def config() -> Config:
         version=1,
         mode=Mode.ENFORCE,
         project=PROJECT,
+        target_phase=5,
         host=HostConfig(memory=Bytes(4 * GIB), cpu=Cores(2)),
         phases=tuple(
             PhaseConfig(
@@ -262,5 +264,11 @@ def snapshot(**changes: Any) -> Snapshot:
         engine=EngineInfo("id", "host", "26.1.5", "1.45", 2, 2, 4 * GIB, "/var/lib/docker"),
         config_pending=(),
         ticks=5000,
+        rollout=KnownRollOut(
+            Progress(
+                goal=5, down=False, from_zero=False, by="anna", began_wall_s=AT_WALL_S - 7200, stage=Stage.DONE, reached=5
+            ),
+            RollOutState.DONE,
+        ),
     )
     return replace(built, **changes)

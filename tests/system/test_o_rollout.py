@@ -16,6 +16,7 @@ from support.daemon import GuardianProcess
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.standin import IMAGE
+from support.waiting import eventually
 
 MIB = 1024 * 1024
 PHASES = {"postgres": 1, "redis": 1, "auth-service": 2, "config-service": 2, "grafana": 3, "kibana": 3}
@@ -168,3 +169,23 @@ def test_killed_again_and_again_and_resumed_it_ends_the_same(make_compose: Calla
     assert one.platform.running() == of_phases(2)
     assert {each["service"] for each in told if each["event"] == "start"} == {f"openpolicy/{name}" for name in of_phases(2)}
     assert [each for each in told if each["event"] in ("stop", "failed")] == []
+
+
+def test_a_target_phase_stops_what_is_above_and_gives_it_back_when_raised(
+    make_guardian: Callable[..., GuardianProcess], platform: ReferencePlatform, standin_engine: PrivateEngine
+) -> None:
+    """With target_phase 2 both services of phase 3 are stopped, for that reason; after a reload with 3 they are restored."""
+    settings = small.small_settings(standin_engine.url)
+    settings["restoring"] |= {"stable_for": "500ms", "probation": "1s"}
+    guardian = make_guardian(small.as_yaml({**settings, "target_phase": 2}))
+    small.start(guardian)
+    eventually(lambda: platform.running() == {"postgres", "auth-service"}, "phase 3 is down", 30)
+    rows = [row for row in guardian.history() if row["action"] == "shed"]
+    assert {row["reason"] for row in rows} == {"target_phase"}
+    assert guardian.metric("guardian_target_phase") == 2
+    refused = guardian.cli("restore", "kibana")
+    assert refused.returncode == 1
+    assert "above target_phase 2" in refused.stdout
+    guardian.write_config(small.as_yaml({**settings, "target_phase": 3}))
+    assert guardian.cli("reload").returncode == 0
+    eventually(lambda: platform.running() == small.SERVICES, "phase 3 is back", 30)

@@ -57,6 +57,16 @@ def test_a_label_gives_a_phase() -> None:
     assert any("guardian.priority: x" in finding.message for finding in findings)
 
 
+def test_restart_policies_that_race_a_target_phase_are_named() -> None:
+    """With target_phase, what the engine would start at boot by itself is named: below it any policy, above it `always`."""
+    policies = {"db": "always", "cache": "unless-stopped", "web": "no"}
+    containers = everything(**{name: container(name, restart_policy=policy) for name, policy in policies.items()})
+    assert found(config(), containers) == []
+    assert found(config("target_phase: 2\n"), containers) == [(FindingKind.RESTART_RACE, "demo/cache")]
+    above = everything(cache=container("cache", restart_policy="unless-stopped"), web=container("web", restart_policy="always"))
+    assert found(config("target_phase: 1\n"), above) == [(FindingKind.RESTART_RACE, "demo/web")]
+
+
 def test_no_memory_limit_and_no_health_check_are_named() -> None:
     """A managed service without a memory limit or without a health check is named."""
     bare = container("web", memory_limit_bytes=None, health=Health.NONE)

@@ -25,7 +25,7 @@ def test_the_names_of_the_status_are_stable() -> None:
         *("version", "mode", "at_wall_s", "ticks", "level", "disk_level", "engine", "host"),
         *("memory_fill_bytes_per_s", "memory_full_in_s", "signals", "deficits", "phases", "services", "shed", "quarantined"),
         *("held", "holds", "hold_by", "standby", "pins", "next", "candidates", "exhausted", "emergency", "ineffective"),
-        *("in_flight", "unmanaged", "config_pending", "storage"),
+        *("in_flight", "unmanaged", "config_pending", "storage", "target_phase", "rollout"),
     ]
 
 
