@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
-
+from support.held import held
 from support.sized_host import ROUND_S, SizedHost
-from support.virtual_host import MIB, MemoryStore, Phase, Steps, VirtualHost, a_config
+from support.virtual_host import MIB, Phase, VirtualHost, a_config
 
-from guardian.clock import VirtualClock
-from guardian.config.schema import Config, HostConfig
-from guardian.engine.simulated import SimulatedEngine
+from guardian.config.schema import HostConfig
 from guardian.engine.simulated.behaviour import ramp_to, steady
 from guardian.engine.simulated.scenario import GIB, Host, HostStep, Scenario, Service
 from guardian.sense.host import CpuWindow
@@ -18,34 +14,6 @@ from guardian.sense.proc import CpuTicks
 
 HOUR_S = 3600
 HOURS = 8
-NOT_GUARDIAN = (SimulatedEngine, MemoryStore, Steps, VirtualClock, Config)
-OURS = ("guardian", "support")
-
-
-def held(root: object) -> int:
-    """How many values `root` holds, directly or through others."""
-    seen: set[int] = set()
-    waiting, total = [root], 0
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen or isinstance(one, NOT_GUARDIAN):
-            continue
-        seen.add(id(one))
-        within = _within(one)
-        total += len(within)
-        waiting.extend(within)
-    return total
-
-
-def _within(one: Any) -> list[object]:
-    if isinstance(one, dict):
-        return [*one.keys(), *one.values()]
-    if isinstance(one, list | tuple | set | frozenset | deque):
-        return list(one)
-    if isinstance(one, type) or not type(one).__module__.startswith(OURS):
-        return []
-    slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [getattr(one, name) for name in (*getattr(one, "__dict__", ()), *slots) if hasattr(one, name)]
 
 
 def test_hours_of_sheds_and_restores_leave_no_more_behind_than_the_first_two() -> None:
