@@ -20,7 +20,8 @@ test: .venv/.dev ## everything: lint, types, import contracts, docs, all tests; 
 	@scripts/install-test-deps.sh
 	@$(MAKE) --no-print-directory lint types docs-check
 	@$(PYTEST) -q -n 2 tests/unit tests/property $(ARGS)
-	@$(PYTEST) tests/engine tests/system $(ARGS)
+	@$(PYTEST) -n 2 --dist loadfile -m 'not alone' tests/engine tests/system $(ARGS)
+	@$(PYTEST) -m alone tests/system $(ARGS)
 
 test-unit: .venv/.dev ## what needs no engine, no root and no network
 	@$(PYTEST) tests/unit tests/property $(ARGS)

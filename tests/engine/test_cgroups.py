@@ -16,8 +16,6 @@ from guardian.clock import SystemClock
 from guardian.model import Container, Result, Usage
 from guardian.sense.cgroups import CgroupReader
 
-pytestmark = pytest.mark.engine
-
 CGROUPS = Path("/sys/fs/cgroup")
 
 # 50 MiB held in dd's buffer, and a file of 50 MiB read into the page cache.

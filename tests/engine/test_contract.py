@@ -14,8 +14,6 @@ from worlds import MIB, World
 from guardian.engine.protocol import Scope
 from guardian.model import Container, ContainerState, EngineEvent, Result, ServiceKey
 
-pytestmark = pytest.mark.engine
-
 
 def test_info_says_which_engine_and_host_it_is(world: World) -> None:
     """Info says which engine and host it is."""

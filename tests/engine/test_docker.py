@@ -29,8 +29,6 @@ from guardian.errors import EngineError, EngineTimeout, EngineUnreachable
 from guardian.model import Container, ContainerState, Health, Result, ServiceKey
 from guardian.telemetry import NullTelemetry
 
-pytestmark = pytest.mark.engine
-
 _COMPOSE = {"com.docker.compose.project": PROJECT, "com.docker.compose.service": "web"}
 
 

@@ -127,7 +127,6 @@ def test_its_file_fills_the_page_cache_and_is_gone_when_told_to(standin: Callabl
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.engine
 def test_the_reference_platform_comes_up_on_a_real_engine_with_the_memory_asked_for(engine_host: PrivateEngine) -> None:
     """The reference platform comes up on a real engine with the memory asked for."""
     import_standin(engine_host)

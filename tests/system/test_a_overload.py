@@ -24,6 +24,8 @@ from support.socket_proxy import SocketProxy
 from support.standin import Stamp
 from support.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 CAPACITY_BYTES = 4096 * MIB
 RECOVER_BYTES = 0.70 * CAPACITY_BYTES
 USEFUL_BYTES = 16 * MIB

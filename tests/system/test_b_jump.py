@@ -22,6 +22,8 @@ from support.socket_proxy import SocketProxy
 from support.standin import crossed_s
 from support.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 CAPACITY_BYTES = 4096 * MIB
 HARD_BYTES = 0.90 * CAPACITY_BYTES
 TOP_BYTES = 0.955 * CAPACITY_BYTES  # where the jump ends

@@ -20,6 +20,8 @@ from support.small import after_ticks, is_stop, stopped_by
 from support.socket_proxy import SocketProxy
 from support.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 MEMORY_BYTES = 256 * MIB  # of all 32: this is not about memory
 AT_REST_CORES = 0.03  # likewise
 # Two of phase 5, and one each of 4, 3 and 1: 0.6 cores in all. Recover is at 0.25, so the three of phases 5 and 4 have to

@@ -21,6 +21,8 @@ from support.small import after_ticks
 from support.socket_proxy import Recorded, SocketProxy
 from support.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 CAPACITY_BYTES = 4096 * MIB
 # More than the 630 MiB of phase 5 and less than it has with the biggest of phase 4: seven services.
 DEFICIT_BYTES = 670 * MIB

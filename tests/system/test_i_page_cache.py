@@ -15,6 +15,8 @@ from support.settings import reference_config
 from support.small import after_ticks
 from support.waiting import eventually
 
+pytestmark = pytest.mark.alone
+
 CACHE_BYTES = 1024 * MIB
 OWN_BYTES = 50 * MIB
 OVERHEAD_BYTES = 4 * MIB  # of one stand-in: its program, stack and page tables
