@@ -21,7 +21,7 @@ test: .venv/.dev ## everything: lint, types, import contracts, docs, all tests; 
 	@$(MAKE) --no-print-directory lint types docs-check
 	@$(PYTEST) -q -n 2 tests/unit tests/property $(ARGS)
 	@$(PYTEST) -n 2 --dist loadfile -m 'not alone' tests/engine tests/system $(ARGS)
-	@$(PYTEST) -m alone tests/system $(ARGS)
+	@$(PYTEST) -m alone tests/engine tests/system $(ARGS)
 
 test-unit: .venv/.dev ## what needs no engine, no root and no network
 	@$(PYTEST) tests/unit tests/property $(ARGS)

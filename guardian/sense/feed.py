@@ -24,6 +24,7 @@ from guardian.sense.selves import own_ids
 from guardian.telemetry import Telemetry
 
 CHECK_EVERY_S = 180.0  # a whole list, in case that an event was lost
+MOST_CAUSES = 8  # of one outage, that the log tells
 
 # After these an inspect shows something else than before. A kill and an OOM kill are followed by a die where they end it.
 _CHANGES = frozenset({"create", "start", "die", "stop", "pause", "unpause", "rename", "update", "destroy", "health_status"})
@@ -86,6 +87,7 @@ class Feed:
         self._info: EngineInfo | None = None
         self._excluded: frozenset[str] = frozenset()
         self._up: bool | None = None
+        self._causes: set[str] = set()  # of the present outage, those that the log has
         self._distrusted_s: float | None = None
 
     def refresh(self, round_s: float) -> bool:
@@ -238,9 +240,13 @@ class Feed:
         self._answered_wall_s = began_wall_s
 
     def _fail(self, error: EngineError) -> None:
+        """Each cause is told once in an outage: the first is often that a connection was cut, and the next says why."""
         if self._up is not False:
-            _log.error("the engine does not answer", error=str(error), reason=error.reason)
+            self._causes.clear()
         self._up = False
+        if str(error) not in self._causes and len(self._causes) < MOST_CAUSES:
+            self._causes.add(str(error))
+            _log.error("the engine does not answer", error=str(error), reason=error.reason)
 
     def _with_use(self, inventory: Inventory, readings: Readings) -> Inventory:
         """`inventory` with what the files say, and without what has gone since."""
@@ -279,12 +285,12 @@ class Feed:
         unread = {
             one.id: one.name for one in inventory.containers if one.state is ContainerState.RUNNING and one.id not in covered
         }
-        if names := [name for id_, name in unread.items() if id_ not in self._told]:
+        if names := [name for id_, name in unread.items() if id_ not in self._causes]:
             _log.warning(
                 "no cgroup files can be read of these, so what they use is unknown: set sampling.source to auto",
                 containers=", ".join(names),
             )
-        self._told = set(unread)
+        self._causes = set(unread)
 
 
 def _differs(before: Inventory | None, after: Inventory | None) -> bool:

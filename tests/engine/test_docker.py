@@ -167,6 +167,7 @@ def test_page_cache_is_no_part_of_the_footprint_and_shared_memory_is(real: RealW
     assert (stats[shared].working_set_bytes or 0) >= 50 * MIB
 
 
+@pytest.mark.alone
 def test_cpu_seconds_grow_with_the_use(real: RealWorld) -> None:
     """CPU seconds grow with the use."""
     burner, idle = real.service("burner", "burns"), real.service("idle")
@@ -266,10 +267,11 @@ def test_an_engine_that_crashed_is_unreachable_and_used_again_once_it_is_back(
     assert next(event for event in events if event.action == "die").container_id == web
 
 
+@pytest.mark.alone
 def test_deadlines_are_kept_while_the_engine_hangs(engine_host: PrivateEngine, real: RealWorld) -> None:
     """Deadlines are kept while the engine hangs, by an engine that was connected and by one that was not."""
     ids = [real.service("web"), real.service("other")]
-    connected, fresh = real.open(timeout_s=1.0), real.open(timeout_s=1.0)
+    connected, fresh = real.open(timeout_s=2.0), real.open(timeout_s=2.0)
     assert len(connected.stats(ids)) == 2
     readings = [
         reading
@@ -459,6 +461,7 @@ def _calls(engine: DockerEngine, container_id: str) -> Iterator[Callable[[], obj
     yield lambda: engine.start(container_id, 2)
     yield lambda: engine.restart(container_id, 1, 5)
     yield lambda: engine.set_cpu_quota(container_id, 1, 2)
+    yield lambda: engine.disk(Scope((PROJECT,)), 20)
     yield lambda: engine.events(Scope((PROJECT,)), None)
 
 

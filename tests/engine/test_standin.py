@@ -75,6 +75,7 @@ def test_growth_keeps_its_rate_and_is_stamped_without_a_gap(standin: Callable[..
     assert stamps[-1].end_s - stamps[0].begin_s >= 1.49
 
 
+@pytest.mark.alone
 def test_it_burns_the_cores_that_it_is_told_to(standin: Callable[..., Running]) -> None:
     """It burns the cores that it is told to."""
     one = standin(STANDIN_CPU="0.5")

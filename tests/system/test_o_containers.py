@@ -136,7 +136,7 @@ def test_a_container_that_is_removed_before_its_stop_is_no_shed(
     eventually(lambda: sheds_ended(guardian, "gone") == 1, "it is counted as gone")
     small.after_ticks(guardian, 4)
     assert sheds_ended(guardian, "done") == guardian.metric("guardian_ledger_open") == 0
-    assert guardian.metric("guardian_phase_services", phase="3", state="missing") == 1
+    eventually(lambda: guardian.metric("guardian_phase_services", phase="3", state="missing") == 1, "it is seen to be gone")
     assert rebuilt.running() == small.SERVICES - {small.VICTIM}
 
 
