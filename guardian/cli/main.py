@@ -34,6 +34,7 @@ COMMANDS = {
     "hold": "Have nothing started until `guardian release`.",
     "release": "End a hold.",
     "rollout": "Bring the platform up phase by phase, or take it down.",
+    "limits": "Show, apply or write down the limits of services.",
     "emergency": "Stop all but the most important, restart the engine, start what is kept.",
     "standby": "Have nothing stopped or started for a time.",
     "demo": "See an overload twice: with the kernel alone, then with guardian.",

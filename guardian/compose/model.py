@@ -48,11 +48,13 @@ class ComposeService:
     depends_on: tuple[Dependency, ...] = ()
     shares: tuple[str, ...] = ()  # services whose network, pid or ipc namespace it lives in
     ports: tuple[Port, ...] = ()
+    expose: tuple[str, ...] = ()  # ports for other services
     health_check: bool = False  # one that is written in the file; an image may bring its own
     memory_limit_bytes: int | None = None
     memory_reservation_bytes: int | None = None
     cpu_limit_cores: float | None = None
     cpu_reservation_cores: float | None = None
+    pids_limit: bool = False  # whether `pids_limit` is written
     profiles: tuple[str, ...] = ()  # empty: always active
     replicas: int = 1
     restart: str | None = None  # no, on-failure, always, unless-stopped; None: not written, which is `no`

@@ -48,6 +48,12 @@ START = Endpoint("start", "POST", "/containers/{id}/start", "to restore", acts=T
 RESTART = Endpoint(
     "restart", "POST", "/containers/{id}/restart", "to restart what is unhealthy, with `health.restart`", acts=True
 )
-UPDATE = Endpoint("update", "POST", "/containers/{id}/update", "CPU quota, with `on_pressure: throttle`", acts=True)
+UPDATE = Endpoint(
+    "update",
+    "POST",
+    "/containers/{id}/update",
+    "CPU quota, with `on_pressure: throttle`; for `guardian limits --apply`",
+    acts=True,
+)
 
 ENDPOINTS = (VERSION, PING, INFO, LIST, INSPECT, STATS, EVENTS, DISK, LOGS, STOP, KILL, START, RESTART, UPDATE)

@@ -188,6 +188,12 @@ _ALL = (
     ),
     Spec("guardian_service_memory_footprint_bytes", "gauge", "Memory that the host gets back when the service ends.", SERVICE),
     Spec("guardian_service_memory_limit_bytes", "gauge", "Memory limit; absent where there is none.", SERVICE),
+    Spec(
+        "guardian_service_limit_drift",
+        "gauge",
+        "1 while a running container has another limit, or none, than the file's `limits`; absent where the file has none.",
+        (*SERVICE, "resource"),
+    ),
     Spec("guardian_service_cpu_usage_cores", "gauge", "CPU in use, over all replicas.", SERVICE),
     Spec(
         "guardian_service_oom_kills_total", "counter", "Processes of the service that the kernel's OOM killer ended.", SERVICE

@@ -9,7 +9,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from guardian.expose.catalog import CATALOG
 from guardian.expose.snapshot import Snapshot
-from guardian.model import HostReading, Mode, PhaseUse, ServiceState, ServiceStatus, Signal
+from guardian.ledger.entries import Means
+from guardian.limits.drift import drifted
+from guardian.model import HostReading, Mode, PhaseUse, ServiceKey, ServiceState, ServiceStatus, Signal
 from guardian.rollout.progress import KnownRollOut, RollOutState
 from guardian.storage.values import Storage
 
@@ -62,6 +64,7 @@ def render(snapshot: Snapshot) -> Iterable[Metric]:
         _phase(out, phase)
     for service in snapshot.assessment.services:
         _service(out, service)
+    _limit_drift(out, snapshot)
     if snapshot.storage.newest is not None:
         _storage(out, snapshot, snapshot.storage.newest)
     return out.metrics()
@@ -149,6 +152,24 @@ def _storage(out: Families, snapshot: Snapshot, storage: Storage) -> None:
     for service in snapshot.assessment.services:
         labels = (service.key.project, service.key.name, service.phase)
         out.add("guardian_service_storage_bytes", storage.totals.get(service.key), *labels)
+
+
+def _limit_drift(out: Families, snapshot: Snapshot) -> None:
+    """Of services that run and have limits in the file. While guardian itself throttles one, its quota is another on purpose."""
+    wanted = {name: one for name, one in snapshot.config.services.items() if one.limits.memory or one.limits.cpus}
+    if not wanted or snapshot.inventory is None:
+        return
+    found: dict[ServiceKey, dict[str, bool]] = {}
+    for container in snapshot.inventory.containers:
+        if container.state.up and container.service.name in wanted:
+            of_service = found.setdefault(container.service, {})
+            for resource, differs in drifted(wanted[container.service.name], container).items():
+                of_service[resource] = differs or of_service.get(resource, False)
+    throttled = {entry.service for entry in snapshot.entries if entry.means is Means.THROTTLE}
+    for service in snapshot.assessment.services:
+        for resource, differs in found.get(service.key, {}).items():
+            if resource != "cpu" or service.key not in throttled:
+                out.add("guardian_service_limit_drift", differs, service.key.project, service.key.name, service.phase, resource)
 
 
 def _service(out: Families, status: ServiceStatus) -> None:

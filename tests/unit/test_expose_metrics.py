@@ -18,7 +18,7 @@ from support.snapshots import AT_WALL_S, MIB, MISSING, PROJECT, SHED, UNHEALTHY,
 
 from guardian import __version__
 from guardian.clock import VirtualClock
-from guardian.config.schema import HealthConfig, ServiceConfig
+from guardian.config.schema import HealthConfig, Resources, ServiceConfig
 from guardian.expose import reference
 from guardian.expose.catalog import CATALOG
 from guardian.expose.exposition import encode
@@ -28,6 +28,7 @@ from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Resul
 from guardian.storage.growth import storage_of
 from guardian.storage.values import KnownStorage, Reading, ServiceDisk
 from guardian.telemetry import Objective, Telemetry
+from guardian.units import Bytes
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 
@@ -136,7 +137,8 @@ def test_every_metric_of_the_catalog_is_exposed_once_there_is_something_to_show(
     phases = tuple(replace(use, storage_bytes=10**9) for use in shown.assessment.phases)
     stored = storage_of([Reading(AT_WALL_S + hour * 3600, hour, 100, {key("api"): ServiceDisk(hour, 0)}) for hour in range(3)])
     assessment = replace(shown.assessment, phases=phases)
-    metrics = showing(replace(shown, assessment=assessment, storage=KnownStorage(stored)))
+    limited = msgspec.structs.replace(shown.config, services={"api": ServiceConfig(limits=Resources(memory=Bytes(2**30)))})
+    metrics = showing(replace(shown, assessment=assessment, config=limited, storage=KnownStorage(stored)))
     exercise(metrics)
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in scrape(metrics)}
     assert {name for name in names if not name.startswith("process_")} == set(CATALOG)
