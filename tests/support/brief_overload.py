@@ -12,8 +12,8 @@ host:
   memory: 4GiB
   base: 350MiB
   steps:
-    - {at: 4s, memory: 970MiB}
-    - {at: 12s, memory: 0MiB}
+    - {at: 8s, memory: 970MiB}
+    - {at: 16s, memory: 0MiB}
 services:
   db: {memory: 700MiB}
   web: {memory: 500MiB}

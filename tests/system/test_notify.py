@@ -17,7 +17,7 @@ Make = Callable[..., GuardianProcess]
 
 def test_an_overload_reaches_an_alertmanager_and_a_webhook_and_is_taken_back(make_guardian: Make, tmp_path: Path) -> None:
     """A real Alertmanager gets an overload's two alerts while they hold and their end after it, and a webhook the same in
-    words; the address of the webhook is in no log, status or metric.
+    words, both from an edit of the file on; the address of the webhook is in no log, status or metric.
     """
     with (
         Receiver() as pager,
@@ -26,8 +26,10 @@ def test_an_overload_reaches_an_alertmanager_and_a_webhook_and_is_taken_back(mak
     ):
         notify = f"notify: [{{webhook: '{people.url}/S3CRET', format: slack}}, {{alertmanager: '{alertmanager.url}'}}]\n"
         scenario = brief_overload.write_scenario(tmp_path / "scenario.yaml")
-        guardian = make_guardian(brief_overload.config(notify), "--engine", "simulated", "--scenario", scenario)
+        guardian = make_guardian(brief_overload.config(), "--engine", "simulated", "--scenario", scenario)
         guardian.start()
+        guardian.write_config(brief_overload.config(notify))
+        eventually(lambda: guardian.log_lines("configuration changed"), "the receivers are taken over")
 
         eventually(lambda: len(alertmanager.alerts()) == 2, "both alerts hold", 40)
         labels = {one["labels"]["alertname"]: one["labels"] for one in alertmanager.alerts()}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socket
 import ssl
+import threading
+import time as time_module
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +155,33 @@ def test_a_receiver_that_hangs_holds_up_nobody(receiver: Receiver) -> None:
         other.wait_for(21)
         assert len(receiver.got) == 1
         eventually(lambda: daemon.counted("webhook_2", "sent") == 21, "the second receiver's are counted")
+
+
+def test_a_receiver_that_answers_a_little_at_a_time_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that goes on sending headers, and is so never silent, is cut after a time; then it is tried again."""
+    monkeypatch.setattr("guardian.notify.post.WHOLE_S", 0.3)
+    asked = threading.Semaphore(0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):  # cut, or the test is over
+                while True:
+                    connection, _ = server.accept()
+                    asked.release()
+                    with contextlib.suppress(OSError):
+                        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                        while True:
+                            connection.sendall(b"X-More: 1\r\n")
+                            time_module.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        daemon = Daemon(webhook(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        daemon.tell()
+        assert asked.acquire(timeout=20)
+        assert asked.acquire(timeout=20), "no second attempt"
+        assert daemon.counted("webhook", "failed") >= 1
+        assert daemon.counted("webhook", "sent") == 0
+        daemon.courier.close()
 
 
 def test_what_waits_is_bounded(receiver: Receiver) -> None:
