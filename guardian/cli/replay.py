@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,13 @@ Named = Sequence[tuple[str, "Summary"]]
     metavar="DIR",
     help="Where the recording lies.  [default: state_dir of FILE]",
 )
+@click.option(
+    "--plot", "picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw it, too: memory, CPU, who was away."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def replay(file: Path, against: Path | None, since_s: float, directory: Path | None, as_json: bool) -> None:
+def replay(
+    file: Path, against: Path | None, since_s: float, directory: Path | None, picture: Path | None, as_json: bool
+) -> None:
     """Try a configuration on what was recorded: what it would have shed and restored, when, why and for how long.
 
     The daemon's own rules decide, whatever the mode, as if it were enforced; what a stop would have freed is taken from what the
@@ -51,8 +57,9 @@ def replay(file: Path, against: Path | None, since_s: float, directory: Path | N
     Examples:
       guardian replay --config new.yaml
       guardian replay --config new.yaml --against /etc/guardian/guardian.yaml --since 7d
-      guardian replay --config new.yaml --json
+      guardian replay --config new.yaml --plot yesterday.svg --json
     """
+    check_picture(picture)
     from guardian.config.load import load
     from guardian.record.reader import RecordError
     from guardian.record.rows import RECORD_NAME
@@ -66,10 +73,35 @@ def replay(file: Path, against: Path | None, since_s: float, directory: Path | N
     found = [(name, summed(Run(config).over(timeline(path, since_wall_s)))) for name, config in configs]
     if found[0][1].since_wall_s is None:
         raise RecordError(f"{path}: nothing was recorded in the last {format_seconds(since_s)}; go further back by --since")
+    draw_picture(picture, found)
     if as_json:
         show_json({"replays": [{"config": name, **as_data(one)} for name, one in found]})
     else:
         draw(found)
+
+
+def check_picture(file: Path | None) -> None:
+    """Before the work, not after it."""
+    if file is not None and file.suffix != ".svg":
+        raise click.BadParameter(f"{file}: pictures are SVG: give a name that ends in .svg", param_hint="--plot")
+
+
+def draw_picture(file: Path | None, found: Named, simulated: bool = False) -> None:
+    """Where one is asked for. Times of a simulated host are since it began."""
+    if file is None:
+        return
+    from guardian.errors import GuardianError
+    from guardian.replay.plot import drawing
+
+    try:
+        since_wall_s = found[0][1].since_wall_s or 0.0
+        file.write_text(drawing(found, (lambda wall_s: format_seconds(round(wall_s - since_wall_s))) if simulated else _axis))
+    except OSError as error:
+        raise GuardianError(f"{file}: {error.strerror or error}; name another file by --plot") from None
+
+
+def _axis(wall_s: float) -> str:
+    return datetime.fromtimestamp(wall_s).astimezone().strftime("%d %b %H:%M:%S")
 
 
 def draw(found: Named, simulated: str = "") -> None:

@@ -24,8 +24,11 @@ from guardian.cli.replies import show_json
 )
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Another one, to be shown beside it.")
 @click.option("--for", "for_s", type=Duration(), metavar="DURATION", help="How much of it.  [default: as long as it says]")
+@click.option(
+    "--plot", "picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw it, too: memory, CPU, who was away."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def simulate(scenario: str, file: Path, against: Path | None, for_s: float | None, as_json: bool) -> None:
+def simulate(scenario: str, file: Path, against: Path | None, for_s: float | None, picture: Path | None, as_json: bool) -> None:
     """Try a configuration on a simulated host: what it sheds and restores there, when, why and for how long.
 
     SCENARIO is a file, or the name of one that comes with guardian: calm, cpu, demo, hog or overload. The whole of guardian runs on it, as
@@ -37,14 +40,16 @@ def simulate(scenario: str, file: Path, against: Path | None, for_s: float | Non
       guardian simulate hog --config new.yaml --against config/guardian.yaml
       guardian simulate my-scenario.yaml --config new.yaml --for 30m --json
     """
-    from guardian.cli.replay import draw
+    from guardian.cli.replay import check_picture, draw, draw_picture
     from guardian.config.load import load
     from guardian.engine.simulated import find_scenario
     from guardian.replay.simulate import simulate as run
     from guardian.replay.summary import as_data, summed
 
+    check_picture(picture)
     host = find_scenario(scenario)
     found = [(str(one), summed(run(host, load(one, os.environ), for_s))) for one in (file, against) if one is not None]
+    draw_picture(picture, found, simulated=True)
     if as_json:
         show_json({"scenario": scenario, "simulations": [{"config": name, **as_data(one)} for name, one in found]})
     else:

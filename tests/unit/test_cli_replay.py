@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
@@ -85,3 +86,34 @@ def test_a_mistake_in_the_file_is_told_as_by_check(tmp_path: Path, state_dir: Pa
     result = replay("--config", tmp_path / "bad.yaml", "--state-dir", state_dir)
     assert result.exit_code == 78
     assert "bad.yaml:8" in result.output
+
+
+def test_it_draws_a_picture(state_dir: Path, files: tuple[Path, Path], tmp_path: Path) -> None:
+    """With --plot it writes an SVG with a curve of memory and of CPU for each configuration, their marks, and who was away."""
+    picture = tmp_path / "yesterday.svg"
+    result = replay(
+        "--config", files[0], "--against", files[1], "--since", EVER, "--state-dir", state_dir, "--plot", picture, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    root = ElementTree.fromstring(picture.read_text())
+    svg = "{http://www.w3.org/2000/svg}"
+    curves = root.findall(f"{svg}polyline")
+    assert len(curves) == 6
+    assert [curve.get("stroke-dasharray") for curve in curves] == [None, "6 4"] * 3
+    width, height = int(root.get("width", 0)), int(root.get("height", 0))
+    points = [tuple(map(float, point.split(","))) for curve in curves for point in curve.get("points", "").split()]
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
+    texts = {text.text for text in root.findall(f"{svg}text")}
+    assert {"memory", "cpu", "services away", "soft 80%", "soft 95%", str(files[0]), str(files[1])} <= texts
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("picture.gif", "give a name that ends in .svg"), ("none/picture.svg", "name another file")]
+)
+def test_a_picture_that_cannot_be_drawn_is_told(
+    state_dir: Path, files: tuple[Path, Path], tmp_path: Path, name: str, says: str
+) -> None:
+    """Another format, and a place that cannot be written, are errors in words."""
+    result = replay("--config", files[0], "--since", EVER, "--state-dir", state_dir, "--plot", tmp_path / name)
+    assert result.exit_code != 0
+    assert says in " ".join(result.output.split())
