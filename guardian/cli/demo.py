@@ -152,7 +152,7 @@ def _answering(client: Client, process: subprocess.Popen[bytes], log: Path) -> C
     while True:
         try:
             client.status()
-        except UnreachableError as error:
+        except GuardianError as error:  # nobody answers, or what answers has no tick to tell of yet
             if process.poll() is not None:
                 raise GuardianError(f"the daemon of the demo ended: {log.read_text(errors='replace').strip()}") from None
             if time.monotonic() > ends_s:
