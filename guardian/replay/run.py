@@ -94,6 +94,7 @@ class Run:
         self.config = None if config is None else enforced(policy_part(config))
         self.clock = RecordClock()
         self.own_way = False
+        self._acted = False  # … and has done something since
         self._state: PolicyState | None = None
         self._known: _Resolved | None = None
         self._ledger: Ledger = a_ledger(self.clock)
@@ -145,7 +146,9 @@ class Run:
         if step.began and before is not None and self.own_way:
             self._begin_again(config, step)
         self.clock.set(now_s, now_wall_s)
-        if not self.own_way and not (self._is_recorded(step, config)):
+        if self.own_way and self._may_rejoin(step, config):
+            self.own_way = False
+        elif not self.own_way and not self._is_recorded(step, config):
             self._go_own_way(step)
         self._world.see(step.inventory)
         if not self.own_way:
@@ -161,6 +164,10 @@ class Run:
         if known is None:
             known = self._same[id(step.config)] = enforced(step.config) == config
         return known
+
+    def _may_rejoin(self, step: Step, config: Config) -> bool:
+        """Whether nothing has come of going another way, and the state that was recorded is that of the same configuration."""
+        return step.state is not None and step.mode is Mode.ENFORCE and not self._acted and self._is_recorded(step, config)
 
     def _as_recorded(self, step: Step, config: Config, interval_s: float) -> Look | None:
         """The tick again, with what it was made of. None where what is decided is not what was done."""
@@ -291,6 +298,7 @@ class Run:
 
     def _act(self, decision: Decision, platform: Platform, now_s: float) -> None:
         actions: list[Action] = list(decision.actions)
+        self._acted = self._acted or bool(actions)
         try:
             self._ledger.intend(actions, platform.containers)
             for action in actions:

@@ -78,6 +78,20 @@ def test_orders_and_a_restart_are_part_of_the_record(tmp_path: Path) -> None:
     assert would(looks) == decided([*first, *moments])
 
 
+def test_after_a_change_of_the_file_it_joins_the_record(tmp_path: Path) -> None:
+    """Where another configuration was in force before and nothing came of the difference, it decides as was decided from then on."""
+    host, moments = an_overload()
+    now = host.config
+    host.loop.config = with_memory(now, soft=0.9, recover=0.8)
+    host.run(20)
+    host.loop.config = now
+    host.run(CALM_S + 130)
+    looks = replayed(now, steps(written(tmp_path / "record.db", moments[:20], moments[20:])))
+    assert not looks[0].as_recorded
+    assert looks[-1].as_recorded
+    assert would(looks) == decided(moments)
+
+
 # --- another one ----------------------------------------------------------------------------------------------------
 
 
