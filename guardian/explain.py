@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from guardian.config.schema import Config, DiskThresholds, Thresholds
-from guardian.model import Action, ActionKind, Candidate, Deficit, Held, Level, Mode, Result, Signal, SignalStatus
+from guardian.model import TARGET_PHASE, Action, ActionKind, Candidate, Deficit, Held, Level, Mode, Result, Signal, SignalStatus
 from guardian.policy.assess import CPU_SIGNALS, SHEDDING
 from guardian.record.notes import Story
 from guardian.record.rows import Note
@@ -66,6 +66,7 @@ UNTIL = {
     "missing": "its containers must be there again",
     "quarantined": "it kept bringing the pressure back: `guardian restore` starts it",
     "earlier_phase_waits": "a service of an earlier phase must be back first",
+    "target_phase": "the file's `target_phase` must be raised",
     "one_at_a_time": "its turn must come: one is started at a time",
 }
 
@@ -213,6 +214,8 @@ def _act(action: Action) -> str:
 def _because(action: Action) -> str:
     if action.reason == "room":
         return "because there was room again"
+    if action.reason == TARGET_PHASE:
+        return "because the file's `target_phase` is below its phase"
     if action.reason in list(Signal):
         return f"because of {_name(Signal(action.reason))}"
     return f"because of {action.reason.replace('_', ' ')}"

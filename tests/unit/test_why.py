@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -14,10 +15,12 @@ from support.moments import CALM_S, PRESSED_S, an_overload
 from support.recordings import written
 from support.virtual_host import VirtualHost, key
 
+from guardian import explain
 from guardian.cli.main import main
 from guardian.cli.why import parsed
 from guardian.expose.orders import OrderKind
 from guardian.model import ActionKind, Level, Mode
+from guardian.policy.restore import OWN_REASONS
 from guardian.record.moment import Moment
 
 Why = Callable[..., Result]
@@ -120,6 +123,23 @@ def test_what_was_only_observed_is_told_as_such(why: Why, tmp_path: Path) -> Non
     said = text(why("logs"))
     assert "openpolicy/logs would have been shed" in said
     assert "Nothing was done: guardian only observed." in said
+
+
+def test_every_reason_to_hold_back_has_words(tmp_path: Path) -> None:
+    """Each reason that the policy gives for a shed or a restore that waits, or for a service that stays, is told in words."""
+    policy = Path(explain.__file__).parent / "policy"
+    given = {
+        name: set(re.findall(pattern, (policy / f"{name}.py").read_text()))
+        for name, pattern in (
+            ("shed", r'return "([a-z_]+)"'),
+            ("rank", r'return "([a-z_]+)"'),
+            ("restore", r'why = "([a-z_]+)"'),
+        )
+    }
+    assert given["shed"] <= explain.NO_SHED.keys() | explain.PASSED_OVER.keys()
+    assert given["rank"] == explain.NO_VICTIM.keys()
+    assert given["restore"] <= explain.UNTIL.keys()
+    assert explain.UNTIL.keys() >= OWN_REASONS
 
 
 # --- at a time ------------------------------------------------------------------------------------------------------
