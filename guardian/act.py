@@ -19,6 +19,7 @@ from guardian.workers import Workers
 WORKERS = 64
 READY = 16  # threads that need not be made when memory is short: a phase's worth of stops at once
 BY_SIGNAL = "ended by signal: the engine did not do it"
+UNTOLD = "it has ended, and the engine has not said how"
 _GOOD = (Result.DONE, Result.GONE)
 
 
@@ -269,7 +270,9 @@ class ThreadedActor:
         result, detail = self._attempt(lambda: self._by_signal(action, container_id))
         if result is Result.DONE:
             detail = BY_SIGNAL
-        self._note(run, container_id, Result.TIMED_OUT if result is Result.GONE else result, detail)
+        elif result is Result.GONE:
+            result, detail = Result.TIMED_OUT, UNTOLD
+        self._note(run, container_id, result, detail)
 
     def _conclude(self, run: _Run) -> None:
         results = run.results

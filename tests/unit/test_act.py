@@ -567,6 +567,7 @@ def test_one_that_is_gone_when_the_signal_comes_may_have_been_stopped_by_the_eng
     stage.submit(hasten(action, by_signal=True))
     (outcome,) = stage.ended()
     assert (outcome.result, outcome.stopped) == (Result.TIMED_OUT, ())
+    assert "has ended" in outcome.detail
 
 
 def test_what_the_ledger_has_settled_is_not_signalled(stage: Stage) -> None:
