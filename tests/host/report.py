@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from host.scenarios import PHASES
+from host.scenarios import ENDLESS, HOGS, OVERLOAD, PATIENCE_S, PHASES
 
 Figures = Mapping[str, Any]
 
@@ -35,8 +35,10 @@ def overload_table(rows: Iterable[Figures]) -> str:
 
 
 def read(folder: Path) -> list[Figures]:
-    """The rows that were recorded in `folder`, by scenario."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("overload-*.json"))]
+    """The rows that were recorded in `folder`, by scenario, guardian first."""
+    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("overload-*.json"))]
+    scenarios = [scenario.name for scenario in (OVERLOAD, *HOGS, ENDLESS)]
+    return sorted(rows, key=lambda row: (scenarios.index(row["scenario"]), row["guarded_by"] != "guardian"))
 
 
 def _ended(ended: list[str]) -> str:
@@ -52,4 +54,4 @@ def _list(items: list[str]) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    return "none in time" if seconds == float("inf") else f"{seconds * 1000:.0f} ms"
+    return f"over {PATIENCE_S:.0f} s" if seconds == float("inf") else f"{seconds * 1000:.0f} ms"

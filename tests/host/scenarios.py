@@ -136,7 +136,7 @@ class Run:
             "scenario": self.scenario.name,
             "ended": [f"{service} {at_s:.0f}s" for at_s, service in self.deaths],
             "core_ended": [service for _, service in self.deaths if PHASES.get(service) == 1],
-            "kernel_oom_kills": [f"{service} {at_s:.0f}s ({constraint})" for at_s, constraint, service in self.kernel],
+            "kernel_oom_kills": [f"{service} {at_s:.0f}s{_where(constraint)}" for at_s, constraint, service in self.kernel],
             "probes": len(self.probes),
             "unanswered": len(self.unanswered),
             "p50_idle_s": self.latency_s(0.50, idle=True),
@@ -151,6 +151,11 @@ class Run:
             "stalled_s": round(sum(lasted_s for at_s, lasted_s in self.stalls if at_s >= 0), 1),
             "undisturbed": len(self.undisturbed()),
         }
+
+
+def _where(constraint: str) -> str:
+    """What was short of memory, as the kernel has it; nothing to say where that was the host."""
+    return "" if constraint == "CONSTRAINT_NONE" else f" ({constraint})"
 
 
 def quantile_s(probes: list[Probe], quantile: float) -> float:
