@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def history(
         show_json({"history": rows})
     else:
         _draw(rows)
+
+
+def history_rows(client: Client | None, directory: Path, limit: int, since_wall_s: float) -> Rows:
+    """Newest first: from the daemon, or where that is not up, or not asked, from the ledger in `directory`."""
+    if client is not None:
+        with suppress(UnreachableError):
+            return client.history(limit, since_wall_s, None)
+    return _from_file(directory, limit, since_wall_s, None)
 
 
 def _from_daemon(client: Client, limit: int, since_wall_s: float | None, service: str | None) -> Rows:

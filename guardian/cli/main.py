@@ -21,6 +21,8 @@ COMMANDS = {
     "status": "Show levels, phases against budgets, services, and what is shed.",
     "top": "Watch levels, phases and services live in the terminal.",
     "history": "Show what was done, when and why.",
+    "report": "Show which objectives are met, and what each service's time was spent on.",
+    "baseline": "Keep figures under a name, to compare later reports with.",
     "storage": "Show what services keep on disk, how fast that grows, and what would free some of it.",
     "why": "Explain what was decided, of a service or at a time.",
     "plan": "Show who would be shed now, in which order, and where it would stop.",
