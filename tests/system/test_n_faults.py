@@ -102,6 +102,7 @@ def test_a_stream_of_events_that_never_holds_is_made_up_for(
     proxy.cut_all()
     eventually(lambda: guardian.log_lines("event stream lost"), "the stream is lost")
     is_as_promised(guardian, platform, proxy)
+    assert guardian.metric("guardian_event_stream_reconnects_total") > 0
 
 
 def test_an_engine_that_does_not_answer_stops_nothing(
@@ -257,6 +258,7 @@ def test_a_daemon_without_descriptors_acts_once_it_has_some(
         small.press(platform)
         assert platform.running() == small.SERVICES
     is_as_promised(guardian, platform, proxy)
+    assert guardian.metric("guardian_engine_request_errors_total", reason="unreachable") > 0
 
 
 def test_a_daemon_without_memory_acts_once_it_has_some(
@@ -329,6 +331,7 @@ def test_a_state_directory_that_is_removed_costs_no_shed(
     """When its state directory is removed under it, it sheds and restores all the same."""
     shutil.rmtree(guardian.state_dir)
     is_as_promised(guardian, platform, proxy)
+    assert unwritten(guardian) > 0
 
 
 # --- readers --------------------------------------------------------------------------------------------------------

@@ -71,6 +71,26 @@ def test_a_host_that_slept_while_a_service_was_shed_goes_on(
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
 
 
+def test_what_is_owed_to_a_container_that_was_removed_ends_after_a_day(
+    stopped: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy, tmp_path: Path
+) -> None:
+    """A shed container that is removed is owed for a day, by the wall clock, and no longer; nothing is started for it."""
+    guardian, clocks = stopped, Clocks(tmp_path)
+    small.start(guardian, **clocks.environ)
+    sheds(guardian, platform)
+    platform.discard(small.VICTIM)
+    try:
+        eventually(lambda: guardian.metric("guardian_service_info", service=small.VICTIM) == 0, "it is seen to be gone")
+        small.relax(platform)
+        small.after_ticks(guardian, 4)
+        assert guardian.metric("guardian_ledger_open") == 1
+        clocks.set_wall(25 * HOUR_S)
+        eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "it is owed no longer")
+        assert small.started_by(platform, proxy) == []
+    finally:
+        platform.create(small.VICTIM)
+
+
 # --- what the host grants and shows -----------------------------------------------------------------------------------
 
 
