@@ -15,9 +15,12 @@ from guardian.compose.project import read_project
 from guardian.config.schema import Config
 from guardian.engine.connect import open_engine, resolve
 from guardian.errors import GuardianError, UsageError
+from guardian.model import ServiceKey
 from guardian.policy.assess import cpu_capacity
+from guardian.record.reader import RecordError, service_use
+from guardian.record.rows import RECORD_NAME
 from guardian.rollout.admission import Admission, DaemonClient
-from guardian.rollout.plan import Plan, make_plan
+from guardian.rollout.plan import Expected, Plan, make_plan
 from guardian.rollout.progress import Progress
 from guardian.rollout.run import Record, RollOut
 from guardian.rollout.senses import Look, Senses
@@ -26,6 +29,8 @@ from guardian.sense.cgroups import CgroupReader
 from guardian.sense.host import HostSensor
 from guardian.telemetry import NullTelemetry
 
+RECORDED_S = 7 * 86400.0  # how far back a recording is looked through for what services use
+ENOUGH_MINUTES = 30  # fewer say little: then the limit or the share is expected
 CLOSE_S = 30.0  # what was begun, a stop with its timeout say, is let end
 
 
@@ -60,8 +65,9 @@ class Opened:
     def ready(self) -> Ready:
         look = self._senses.look()
         standing = self.admission.refresh()
+        measured = {**_recorded(Path(self._config.state_dir), self._clock.wall()), **standing.expected}
         cpus = cpu_capacity(self._config, look.host)
-        return Ready(make_plan(look.platform, self._config, cpus, standing.expected, self._project), look)
+        return Ready(make_plan(look.platform, self._config, cpus, measured, self._project), look)
 
     def roll_out(
         self, plan: Plan, record: Record, tell: Callable[[Event], None], wait: Callable[[Progress, Sequence[str]], None]
@@ -85,6 +91,19 @@ class Opened:
         self._actor.close(CLOSE_S)
         self._senses.close()
         self._engine.close()
+
+
+def _recorded(state_dir: Path, now_wall_s: float) -> Mapping[ServiceKey, Expected]:
+    """What services that the daemon has watched for long enough used: the 95th percentile of a minute's most."""
+    try:
+        found = service_use(state_dir / RECORD_NAME, now_wall_s - RECORDED_S)
+    except RecordError:  # there is none
+        return {}
+    return {
+        key: Expected(one.footprint_p95_bytes, one.cores_p95, True)
+        for key, one in found.items()
+        if one.samples >= ENOUGH_MINUTES and one.footprint_p95_bytes is not None
+    }
 
 
 def _compose(

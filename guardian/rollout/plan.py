@@ -28,6 +28,7 @@ class Expected(NamedTuple):
 
 
 UNKNOWN = Expected()
+_NO_PHASE = 1_000_000  # above all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Member:
     needs: tuple[Need, ...] = ()
     one_shot: bool = False
     expected: Expected = UNKNOWN
-    needed_by: ServiceKey | None = None  # what brings it up before its own phase
+    needed_by: ServiceKey | None = None  # what brings it up before its own phase, or although it has none
+    managed: bool = True  # False: no phase lists it, and it is only started because another needs it; never stopped
 
 
 class PhasePlan(NamedTuple):
@@ -86,10 +88,12 @@ def make_plan(
 
     `platform` has the services; `project`, where there is a Compose file, has their conditions. `measured` is what was seen
     of them; where a figure is missing it is the limit, else the share, as for a restore. A service that one of a lower phase
-    needs comes up with that one.
+    needs comes up with that one; so does what no phase lists, such as a job that has to be completed first.
     """
     needs = {key: _needs(service, platform, project) for key, service in platform.services.items()}
-    phases, needed_by = _phases(platform, needs)
+    needs |= _unlisted(needs, project)
+    own = {key: platform.services[key].phase if key in platform.services else _NO_PHASE for key in needs}
+    phases, needed_by = _phases(own, needs)
     jobs = {name for name, one in project.services.items() if one.job} if project is not None else set()
     made = []
     before_bytes: float | None = 0.0
@@ -102,8 +106,9 @@ def make_plan(
                 phase=phase.phase,
                 needs=needs[key],
                 one_shot=key.name in jobs or _is_awaited(key, needs),
-                expected=_expected(platform.services[key], measured.get(key, UNKNOWN)),
+                expected=_expected(platform.services.get(key), measured.get(key, UNKNOWN)),
                 needed_by=needed_by.get(key),
+                managed=key in platform.services,
             )
             for key in _in_order(keys, needs)
         )
@@ -125,15 +130,36 @@ def make_plan(
 def _needs(service: Service, platform: Platform, project: ComposeProject | None) -> tuple[Need, ...]:
     """Of the Compose file, else of the container's labels, which tell the order; and what the file says it requires."""
     found: dict[ServiceKey, Condition] = dict.fromkeys(sorted(service.depends_on), Condition.STARTED)
-    written = None if project is None else project.services.get(service.key.name)
-    if written is not None:
-        for one in written.depends_on:
-            key = ServiceKey(service.key.project, one.service)
-            if one.required or key in platform.services:
-                found[key] = one.condition
+    found |= {
+        need.service: need.condition
+        for need, required in _written(service.key, project)
+        if required or need.service in platform.services
+    }
     for key in sorted(service.requires):
         found[key] = max(found.get(key, Condition.HEALTHY), Condition.HEALTHY, key=_strictness)
     return tuple(Need(key, condition) for key, condition in found.items() if key != service.key)
+
+
+def _written(key: ServiceKey, project: ComposeProject | None) -> list[tuple[Need, bool]]:
+    """What the Compose file says that it depends on, and whether that has to be there."""
+    written = None if project is None else project.services.get(key.name)
+    if written is None:
+        return []
+    return [(Need(ServiceKey(key.project, one.service), one.condition), one.required) for one in written.depends_on]
+
+
+def _unlisted(
+    needs: Mapping[ServiceKey, tuple[Need, ...]], project: ComposeProject | None
+) -> dict[ServiceKey, tuple[Need, ...]]:
+    """What no phase lists, the Compose file has, and one of `needs` needs, directly or through others; with its own needs."""
+    found: dict[ServiceKey, tuple[Need, ...]] = {}
+    waiting = [need.service for each in needs.values() for need in each]
+    while waiting and project is not None:
+        key = waiting.pop()
+        if key not in needs and key not in found and key.name in project.services:
+            found[key] = tuple(need for need, required in _written(key, project) if required)
+            waiting.extend(need.service for need in found[key])
+    return found
 
 
 def _strictness(condition: Condition) -> int:
@@ -141,10 +167,10 @@ def _strictness(condition: Condition) -> int:
 
 
 def _phases(
-    platform: Platform, needs: Mapping[ServiceKey, tuple[Need, ...]]
+    own: Mapping[ServiceKey, int], needs: Mapping[ServiceKey, tuple[Need, ...]]
 ) -> tuple[dict[ServiceKey, int], dict[ServiceKey, ServiceKey]]:
     """The phase that each comes up with, and who brings it up before its own."""
-    phases = {key: service.phase for key, service in platform.services.items()}
+    phases = dict(own)
     needed_by: dict[ServiceKey, ServiceKey] = {}
     waiting = sorted(phases, key=lambda key: (phases[key], key))
     while waiting:
@@ -173,7 +199,9 @@ def _is_awaited(key: ServiceKey, needs: Mapping[ServiceKey, tuple[Need, ...]]) -
     return any(Need(key, Condition.COMPLETED) in one for one in needs.values())
 
 
-def _expected(service: Service, measured: Expected) -> Expected:
+def _expected(service: Service | None, measured: Expected) -> Expected:
+    if service is None:
+        return measured
     memory, cores = measured.memory_bytes, measured.cores
     if memory is None:
         part = service.memory_limit_bytes or service.memory_share_bytes

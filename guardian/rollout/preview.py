@@ -42,7 +42,7 @@ def preview(admission: Admission, ready: Ready, progress: Progress) -> dict[str,
             continue
         due = [one for one in phase.members if progress.from_zero or not up(one)]
         amount = needed(phase, due, {} if progress.from_zero else use)
-        verdict = admission.ask([one.key for one in phase.members], Amount(0.0, 0.0), look, plan_only=True)
+        verdict = admission.ask([one.key for one in phase.members if one.managed], Amount(0.0, 0.0), look, plan_only=True)
         before = Amount(_plus(before.memory_bytes, amount.memory_bytes), _plus(before.cores, amount.cores))
         rooms = [Room(one.signal, _of(before, one), _freed(one, doomed, use)) for one in verdict.rooms]
         phases.append(

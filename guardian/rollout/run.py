@@ -217,7 +217,8 @@ class RollOut:
 
     def _ask_for_phase(self, room: Amount, progress: Progress, look: Look) -> None:
         members = self._plan.phase(progress.phase).members
-        verdict = self._admission.ask([one.key for one in members], room, look, plan_only=True)
+        managed = [one.key for one in members if one.managed]
+        verdict = self._admission.ask(managed, room, look, plan_only=True)
         if verdict.reason:
             self._held[None] = verdict
         else:
@@ -232,7 +233,9 @@ class RollOut:
                 self._refused[one.key] = "there is no container of it"
                 continue
             expected = self._expected(one)
-            verdict = self._admission.ask([one.key], expected, look)
+            # What no phase lists is none of the daemon's: it is asked for on behalf of what needs it.
+            asked = one.key if one.managed or one.needed_by is None else one.needed_by
+            verdict = self._admission.ask([asked], expected, look, plan_only=not one.managed)
             if verdict.reason:
                 self._held[one.key] = verdict
                 if verdict.reason != "no_room":  # it would be said of all others too

@@ -124,7 +124,7 @@ def _clear(plan: Plan, progress: Progress, memory: Memory, view: View) -> tuple[
         one
         for phase in reversed(plan.phases)
         for one in phase.members
-        if progress.from_zero or (progress.down and phase.phase > progress.goal)
+        if one.managed and (progress.from_zero or (progress.down and phase.phase > progress.goal))
     ]
     stopping, events, memory = _stopping(plan, doomed, progress, memory, view)
     if isinstance(stopping, Progress):
@@ -140,7 +140,7 @@ def _clear(plan: Plan, progress: Progress, memory: Memory, view: View) -> tuple[
 def _undo(plan: Plan, progress: Progress, memory: Memory, view: View) -> tuple[Turn, Progress, Memory]:
     """Take down what this roll-out has started of the phase that failed."""
     members = plan.phase(progress.phase).members
-    doomed = [one for one in members if progress.has_started(one.key)]
+    doomed = [one for one in members if one.managed and progress.has_started(one.key)]
     stopping, events, memory = _stopping(plan, doomed, progress, memory, view)
     if isinstance(stopping, Progress):
         failure = progress.failure or Failure(why="")

@@ -174,3 +174,24 @@ def test_a_one_shot_has_to_complete(tmp_path: Path) -> None:
     one = VirtualRollOut(scenario, config, project=project)
     assert one.run(1).stage is Stage.DONE
     assert one.running() == {"api"}
+
+
+def test_a_job_that_no_phase_lists_is_run_for_what_depends_on_it(tmp_path: Path) -> None:
+    """A migration in no phase comes up with what waits for its completion, and `--down-to` does not stop what no phase lists."""
+    scenario, config = a_platform(tmp_path)
+    job = Service(memory=10 * MIB, running=False, restart="no", steps=(Step(after=4, exit=0),))
+    side = Service(memory=10 * MIB, running=False)
+    scenario = msgspec.structs.replace(scenario, services={**scenario.services, "migrate": job, "side": side})
+    project = composed(
+        db=(),
+        migrate=(Dependency("db", Condition.HEALTHY),),
+        side=(),
+        api=(Dependency("migrate", Condition.COMPLETED), Dependency("side")),
+    )
+    one = VirtualRollOut(scenario, config, project=project)
+    assert one.run(1).stage is Stage.DONE
+    assert one.running() == {"db", "side", "api"}
+    starts = one.order(EventKind.START)
+    assert starts.index("db") < starts.index("migrate") < starts.index("api")
+    assert one.run(0, down=True).stage is Stage.DONE
+    assert one.running() == {"side"}
