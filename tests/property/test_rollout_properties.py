@@ -23,13 +23,13 @@ QUICK = RestoringConfig(stable_for=1.0, probation=20.0)  # type: ignore[arg-type
 
 
 def a_platform(rng: random.Random, state_dir: str) -> tuple[Scenario, Config]:
-    """Up to ten services of up to 600 MiB in up to three phases, with limits that they keep; some fill slowly, some at once."""
+    """Up to ten services of up to 900 MiB in up to three phases, with limits that they keep; some fill slowly, some at once."""
     services, limits = {}, {}
     phases: list[list[str]] = [[] for _ in range(rng.randint(1, 3))]
-    for number in range(rng.randint(1, 10)):
-        name, size = f"s{number}", rng.randint(5, 600) * MIB
+    for number in range(rng.randint(3, 10)):
+        name, size = f"s{number}", rng.randint(5, 900) * MIB
         rng.choice(phases).append(name)
-        steps = () if rng.random() < 0.5 else (Step(after=0.1, memory=ramp_to(size, rng.choice((5, 20, 200)) * MIB)),)
+        steps = () if rng.random() < 0.25 else (Step(after=0.1, memory=ramp_to(size, rng.choice((8, 20, 200)) * MIB)),)
         services[name] = Service(
             memory=size if not steps else size // 10,
             running=rng.random() < 0.2,
@@ -38,7 +38,7 @@ def a_platform(rng: random.Random, state_dir: str) -> tuple[Scenario, Config]:
         )
         limits[name] = ServiceConfig(limits=Resources(memory=size))  # type: ignore[arg-type]
     load = tuple(
-        HostStep(at=float(at), memory=steady(rng.randint(0, 1600) * MIB))
+        HostStep(at=float(at), memory=steady(rng.choice((0, 0, rng.randint(0, 1600))) * MIB))
         for at in sorted(rng.sample(range(200), rng.randint(0, 4)))
     )
     scenario = Scenario(host=Host(memory=4096 * MIB, base=300 * MIB, steps=load), services=services)

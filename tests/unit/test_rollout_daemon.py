@@ -5,7 +5,8 @@ from __future__ import annotations
 from support.virtual_host import MIB, Phase, VirtualHost, a_config, key
 
 from guardian.config.schema import ThresholdsConfig
-from guardian.engine.simulated.scenario import Health, Host, Scenario, Service
+from guardian.engine.simulated.behaviour import ramp_to
+from guardian.engine.simulated.scenario import Health, Host, Scenario, Service, Step
 from guardian.expose.orders import OrderKind, OrderReply
 from guardian.policy.room import Verdict
 
@@ -39,9 +40,11 @@ def test_room_is_kept_for_what_was_granted() -> None:
 
 def test_a_granted_start_that_fills_memory_quickly_is_no_emergency() -> None:
     """A large service that was admitted is started at once, and nothing is shed for the speed at which it fills."""
-    host = a_host(big=Service(memory=2400 * MIB, running=False))
+    fills = Service(memory=10 * MIB, running=False, steps=(Step(after=0, memory=ramp_to(2500 * MIB, 500 * MIB)),))
+    host = a_host(big=fills)
+    host.paced = True
     host.run(5)
-    assert ask(host, "big", 2400).ok
+    assert ask(host, "big", 2500).ok
     host.engine.start(host.engine.ids("big")[0])
     host.run(30)
     assert host.stops() == []
