@@ -14,7 +14,7 @@ from guardian.clock import Clock
 from guardian.config.schema import Config
 from guardian.engine.protocol import Engine
 from guardian.errors import ComposeError, EngineError, GuardianError
-from guardian.model import Action, ActionKind, Result, ServiceKey
+from guardian.model import Action, ActionKind, Outcome, Result, ServiceKey
 from guardian.policy.room import Verdict
 from guardian.rollout import steps
 from guardian.rollout.admission import Admission
@@ -72,6 +72,7 @@ class RollOut:
         self._admitted = False
         self._busy: frozenset[ServiceKey] = frozenset()
         self._asked: dict[ServiceKey, float] = {}  # the daemon was asked to restore it, and when
+        self._late: dict[ServiceKey, float] = {}  # since when starts and stops of it had no answer
         self._blind_since_s: float | None = None
         self._began_wall_s = clock.wall()
 
@@ -111,10 +112,7 @@ class RollOut:
         # Both first: what is listed afterwards shows what has ended by now, and what ends meanwhile still counts as busy.
         self._busy = frozenset(one.service for one in self._actor.in_flight)
         for outcome in self._actor.outcomes():
-            if outcome.result not in _GOOD:
-                what = "stop" if outcome.action.kind is ActionKind.SHED else "start"
-                detail = outcome.detail or outcome.result.value
-                self._refused[outcome.action.service] = f"the engine did not {what} it: {detail}"
+            self._take(outcome, progress)
         try:
             look = self._senses.look()
             self._admission.refresh()
@@ -127,6 +125,18 @@ class RollOut:
             return None
         self._blind_since_s = None
         return look
+
+    def _take(self, outcome: Outcome, progress: Progress) -> None:
+        """One that failed fails the phase. One without an answer may have worked: that is seen, or else it is tried again."""
+        key, what = outcome.action.service, "stop" if outcome.action.kind is ActionKind.SHED else "start"
+        if outcome.result in _GOOD:
+            self._late.pop(key, None)
+            return
+        since_s = self._late.setdefault(key, outcome.at_s)
+        if outcome.result is Result.TIMED_OUT and outcome.at_s - since_s < progress.settings.healthy_within_s:
+            self._memory = steps.unanswered(self._memory, key)
+            return
+        self._refused[key] = f"the engine did not {what} it: {outcome.detail or outcome.result.value}"
 
     def _view(self, look: Look) -> View:
         standing = self._admission.standing

@@ -108,6 +108,11 @@ def started(memory: Memory, member: Member, now_s: float) -> Memory:
     return replace(memory, rising={**memory.rising, member.key: Rising(now_s)})
 
 
+def unanswered(memory: Memory, key: ServiceKey) -> Memory:
+    """Nobody said whether it was started: if it runs, it is on its way; else it may be started again."""
+    return replace(memory, rising={other: one for other, one in memory.rising.items() if other != key})
+
+
 def step(plan: Plan, progress: Progress, memory: Memory, view: View) -> tuple[Turn, Progress, Memory]:
     """One step, at `view.now_s`. Whoever calls it writes the progress down before it does what the turn says."""
     if memory.stage_since_s is None:

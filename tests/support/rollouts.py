@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from guardian.config.tree import Place
 from guardian.engine.simulated import Scenario, SimulatedEngine, SimulatedHost, VirtualActor
 from guardian.errors import UnreachableError
 from guardian.expose.orders import OrderKind, OrderReply
-from guardian.model import Action, ServiceKey
+from guardian.model import Action, Outcome, Result, ServiceKey
 from guardian.policy.assess import cpu_capacity
 from guardian.rollout.admission import Admission
 from guardian.rollout.plan import Expected, make_plan
@@ -65,6 +65,17 @@ class RecordingActor(VirtualActor):
         super().submit(actions)
         self._step("after:act")
 
+    def outcomes(self) -> list[Outcome]:
+        """Of services in `unanswered` the first that would have come is one without an answer, whatever the engine did."""
+        return [self._without_answer(one) for one in super().outcomes()]
+
+    def _without_answer(self, outcome: Outcome) -> Outcome:
+        name = outcome.action.service.name
+        if name not in self._whole.unanswered:
+            return outcome
+        self._whole.unanswered.remove(name)
+        return replace(outcome, result=Result.TIMED_OUT, stopped=(), failed=outcome.action.containers)
+
 
 def composed(**depends_on: Sequence[Dependency]) -> ComposeProject:
     """A Compose project in which these services have these dependencies."""
@@ -91,6 +102,7 @@ class VirtualRollOut:
         self.record = Record(self.steps)
         self.actions: list[Action] = []
         self.events: list[Event] = []
+        self.unanswered: list[str] = []  # names of services; once for each time
         self._begin()
 
     def _begin(self) -> None:

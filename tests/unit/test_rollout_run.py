@@ -195,3 +195,22 @@ def test_a_job_that_no_phase_lists_is_run_for_what_depends_on_it(tmp_path: Path)
     assert starts.index("db") < starts.index("migrate") < starts.index("api")
     assert one.run(0, down=True).stage is Stage.DONE
     assert one.running() == {"side"}
+
+
+def test_a_start_or_a_stop_without_an_answer_is_looked_at_before_it_counts(tmp_path: Path) -> None:
+    """On a slow host a call may end without an answer and have worked all the same: what runs is taken as started."""
+    one = VirtualRollOut(*a_platform(tmp_path))
+    one.unanswered = ["db", "mail"]
+    assert one.run(3).stage is Stage.DONE
+    one.unanswered = ["logs"]
+    assert one.run(1, down=True).stage is Stage.DONE
+    assert one.running() == {"db", "api"}
+
+
+def test_one_that_never_has_an_answer_and_never_runs_fails_its_phase(tmp_path: Path) -> None:
+    """A start that is tried again and again without an answer ends the phase after the time a service has to be up."""
+    one = VirtualRollOut(*a_platform(tmp_path, mail=Service(running=False, starts="refused")))
+    one.unanswered = ["mail"] * 1000
+    ended = one.run(2, healthy_within_s=20)
+    assert ended.failure is not None
+    assert (ended.failure.service, ended.failure.why) == ("openpolicy/mail", "the engine did not start it: timed_out")
