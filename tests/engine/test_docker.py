@@ -297,7 +297,7 @@ def test_deadlines_are_kept_while_the_engine_hangs(engine_host: PrivateEngine, r
         with ThreadPoolExecutor(len(readings) + len(orders)) as together:
             for took_s, outcome in together.map(_timed, readings):
                 assert isinstance(outcome, EngineTimeout)
-                assert took_s < 2
+                assert took_s < 4
             for took_s, outcome in together.map(_timed, orders):
                 assert outcome is Result.TIMED_OUT
                 assert took_s < 4
