@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from guardian.errors import ComposeError
 
-ASK_WITHIN_S = 10.0
+ASK_WITHIN_S = 30.0  # on a host that is short of everything
 CONFIG_WITHIN_S = 60.0
 CREATE_WITHIN_S = 900.0  # an image may have to be pulled first
 _LAST_WORDS = 12  # lines of what Compose said that are shown
@@ -87,11 +89,15 @@ def find_compose(environ: Mapping[str, str], engine_url: str | None = None) -> t
     """Every Compose that is installed, the plugin first. `engine_url` (unix:///… or tcp://…) goes before the environment's."""
     if engine_url is not None:
         environ = {**environ, "DOCKER_HOST": engine_url}
-    candidates = (Compose(("docker", "compose"), environ), Compose(("docker-compose",), environ))
-    return tuple(candidate for candidate in candidates if _answers(candidate))
+    plugin, program = Compose(("docker", "compose"), environ), Compose(("docker-compose",), environ)
+    found = [plugin] if _has_plugin(plugin) else []
+    if shutil.which(program.name, path=environ.get("PATH", os.defpath)):
+        found.append(program)
+    return tuple(found)
 
 
-def _answers(compose: Compose) -> bool:
+def _has_plugin(compose: Compose) -> bool:
+    """Only `docker` itself knows."""
     try:
         compose.run(["version", "--short"], ASK_WITHIN_S)
     except ComposeError:

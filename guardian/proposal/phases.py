@@ -9,6 +9,8 @@
 Afterwards a service comes into the phase of whatever needs it, where that is lower: what phase 2 cannot start without is no
 phase 3. Front doors that lead to everything do not count for that, as they would make everything core; and observability is not
 pulled along, save where a namespace is shared: an application that waits for its collector runs without it.
+
+A one-shot that others wait for comes into their phase, so that a roll-out runs it before them; every other one-shot is in none.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def _unfit(one: Candidate) -> str:
         return one.unfit
     guess = kind_of(one.name, one.image)
     if one.awaited:
-        return "ends by itself, and others wait for that: never managed"
+        return ""
     if one.one_shot or (guess.kind is Kind.JOB and not one.restarts and not one.published):
         return "a one-shot: it ends by itself, and what has ended is never managed"
     return ""
@@ -106,6 +108,8 @@ class _Placer:
     def _first_that_fits(self, name: str, doors: set[str], behind: Mapping[str, str]) -> tuple[int, str]:
         one, guess = self.by_name[name], self.guesses[name]
         dependents = self._dependents(name)
+        if one.awaited:
+            return BACKGROUND, "one-shot that others wait for"
         if guess.kind is Kind.OBSERVABILITY:
             return OBSERVABILITY, f"{guess.kind} ({guess.why})"
         if guess.kind is Kind.SEARCH and not dependents:
@@ -155,7 +159,9 @@ class _Placer:
             name = waiting.pop()
             for other in self._pulled_by(name):
                 if self.phase[other] > self.phase[name]:
-                    self._put(other, self.phase[name], f"{name} of this phase needs it")
+                    awaited = self.by_name[other].awaited
+                    reason = f"one-shot that {name} waits for" if awaited else f"{name} of this phase needs it"
+                    self._put(other, self.phase[name], reason)
                     waiting.append(other)
 
     def _pulled_by(self, name: str) -> Iterable[str]:

@@ -97,13 +97,21 @@ def _source(budget: Budget) -> str:
 
 
 def _services(proposal: Proposal) -> Iterator[str]:
-    limited = [placed.candidate for phase in proposal.phases for placed in phase.services if _limits(placed.candidate)]
-    if limited:
+    placed = [each.candidate for phase in proposal.phases for each in phase.services]
+    settings = {one.name: found for one in placed if (found := list(_settings(one)))}
+    if settings:
         yield ""
-        yield "services:                             # of each container; `guardian limits` compares them with what is in force"
-        for one in limited:
-            yield f"  {quoted(one.name)}:"
-            yield f"    limits: {{{', '.join(_limits(one))}}}"
+        yield "services:                             # limits are of each container; `guardian limits` compares them with those in force"
+        for name, lines in settings.items():
+            yield f"  {quoted(name)}:"
+            yield from lines
+
+
+def _settings(one: Candidate) -> Iterator[str]:
+    if limits := _limits(one):
+        yield f"    limits: {{{', '.join(limits)}}}"
+    if one.awaited:
+        yield _beside("    protect: true", "never stopped amid its work")
 
 
 def _limits(one: Candidate) -> list[str]:

@@ -8,10 +8,12 @@ from pathlib import Path
 import docker
 import pytest
 from click.testing import CliRunner
+from support.compose_projects import FOLDER, SIZES
 from support.images import BUSYBOX
 from support.private_engine import PrivateEngine
 
 from guardian.cli.main import main
+from guardian.compose.files import find_files
 from guardian.config.load import load
 
 MIB = 1 << 20
@@ -73,3 +75,25 @@ def test_a_project_that_is_not_there_is_refused(running: docker.APIClient, engin
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
     assert "no container of project three; there are one, two" in result.stderr
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_roll_out_can_be_planned_from_what_is_proposed(name: str, engine_host: PrivateEngine, tmp_path: Path) -> None:
+    """For each project a roll-out over the proposed phases can be planned: every placed service is in it, with its conditions."""
+    output = tmp_path / "guardian.yaml"
+    files = find_files(FOLDER / name, {})
+    words = ["-o", str(output), "--engine", engine_host.url, "--state-dir", str(tmp_path)]
+    runner = CliRunner(env={"PATH": "/nowhere"})  # without Compose: what it makes of the files is looked at elsewhere
+    result = runner.invoke(main, ["init", *[word for file in files for word in ("-f", str(file))], *words])
+    assert result.exit_code == 0, result.output
+    output.write_text(output.read_text() + f"\nengine: {{url: '{engine_host.url}'}}\nstate_dir: {tmp_path}\n")
+    config = load(output)
+    asked = ["rollout", "--to", str(len(config.phases)), "--plan", "--json", "--config", str(output)]
+    asked += ["--control", str(tmp_path / "none.sock"), *[word for file in files for word in ("--compose", str(file))]]
+    result = runner.invoke(main, asked)
+    assert result.exit_code == 0, result.output
+    for phase in config.phases:
+        for service in phase.services:
+            assert f'"{config.project}/{service}"' in result.stdout
+    if name == "warehouse":
+        assert "service_completed_successfully" in result.stdout

@@ -190,18 +190,16 @@ def test_compose_takes_what_is_written(containers: Containers, limits: Callable[
 @pytest.mark.parametrize("name", SIZES)
 def test_compose_takes_an_override_of_every_project(name: str, tmp_path: Path) -> None:
     """Compose takes limits and health checks for every service over each of the projects that it takes by itself."""
-    environ = {**os.environ, "CLINIC_SECRET": "0" * 32}
     files = find_files(FOLDER / name, {})
-    project = read_files(files, FOLDER / name, variables_of(FOLDER / name, environ))
+    project = read_files(files, FOLDER / name, variables_of(FOLDER / name, {}))
     output = tmp_path / "override.yml"
     output.write_text(override_text(project, [Override(one, 192 * MIB, 64 * MIB, 0.75) for one in project.services]))
-    compose = find_compose(environ)[0]
+    compose = find_compose(os.environ)[0]
     calls = ComposeCalls(compose, (*files, output), FOLDER / name, name)
     profiles = [profile for one in project.services.values() for profile in one.profiles]
-    try:
-        ComposeCalls(compose, files, FOLDER / name, name).config(profiles)
-    except ComposeError:
-        assert name in REFUSED_BY_V1
+    if compose.words == ("docker-compose",) and name in REFUSED_BY_V1:
+        with pytest.raises(ComposeError, match=REFUSED_BY_V1[name]):
+            ComposeCalls(compose, files, FOLDER / name, name).config(profiles)
         own = read_files([*files, output], FOLDER / name, {})
         assert all(one.memory_limit_bytes == 192 * MIB for one in own.services.values())
         return

@@ -118,8 +118,9 @@ def test_a_call_that_fails_says_what_compose_said(tmp_path: Path, file: Path) ->
 
 
 def test_the_plugin_goes_before_the_program(tmp_path: Path) -> None:
-    """The plugin of `docker` goes before `docker-compose`; what is not installed, or broken, is left out."""
+    """The plugin of `docker` goes before `docker-compose`; what is not installed is left out."""
     there = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    assert find_compose({"PATH": str(tmp_path)}) == ()
     program(tmp_path / "bin" / "docker-compose", "exit 0")
     program(tmp_path / "bin" / "docker", "exit 1")
     assert [compose.name for compose in find_compose(there)] == ["docker-compose"]

@@ -106,6 +106,18 @@ def test_reasons_say_what_decided(init: Init, tmp_path: Path) -> None:
     assert reason(output.read_text(), "load-test").startswith("a one-shot")
 
 
+def test_a_one_shot_that_others_wait_for_comes_into_their_phase(init: Init, tmp_path: Path) -> None:
+    """A one-shot that others wait for is in the lowest of their phases and protected while it works; another is in none."""
+    assert init("-f", FOLDER / "warehouse" / "docker-compose.yml").exit_code == 0
+    text, config = (tmp_path / "guardian.yaml").read_text(), load(tmp_path / "guardian.yaml")
+    phase = placed(config)
+    assert (phase["migrate"], phase["topics"]) == (phase["web"], phase["picker"])
+    assert reason(text, "migrate") == "one-shot that web waits for"
+    assert config.services["migrate"].protect
+    assert not {"seed", "nightly-export"} & phase.keys()
+    assert reason(text, "seed").startswith("a one-shot: it ends by itself")
+
+
 def test_budgets_come_from_limits_where_nothing_was_measured(init: Init, tmp_path: Path) -> None:
     """A phase has a cumulative budget from limits times replicas, and none where a service has no limit."""
     file = compose(
