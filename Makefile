@@ -1,6 +1,6 @@
 # `make` alone says what there is. Everything is made in .venv, .run and .cache; `make clean` removes them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-host fuzz soak bench lint types fmt docs docs-check dist deb audit standin clean
+.PHONY: help run test test-unit test-host fuzz chaos soak bench lint types fmt docs docs-check dist deb audit standin clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -32,6 +32,9 @@ test-host: .venv/.dev ## guardian on a Debian 13 machine in an emulator: half an
 
 fuzz: .venv/.dev ## inputs made at random, other ones at each run, for MINUTES=5; needs no engine
 	@scripts/fuzz.sh $(or $(MINUTES),5)
+
+chaos: .venv/.dev ## faults at random over a real engine: SEED=7 MINUTES=10; PLAN=1 shows them without doing them; needs root
+	@scripts/chaos.sh $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PLAN),--plan) $(ARGS)
 
 soak: .venv/.dev ## weeks of load and faults on a virtual host: SEED=1 DAYS=30; needs no engine
 	@PYTHONPATH=tests $(BIN)/python -m chaos.soak $(if $(SEED),--seed $(SEED)) $(if $(DAYS),--days $(DAYS)) $(ARGS)

@@ -1,1 +1,1 @@
-"""Seeded random faults for hours and weeks: `make soak DAYS=…` on a virtual host."""
+"""Seeded random faults: `make chaos SEED=… MINUTES=…` over a real engine, and `make soak DAYS=…` on a virtual host."""

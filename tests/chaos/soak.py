@@ -19,7 +19,7 @@ from support.held import held
 from support.virtual_host import MIB, VirtualHost
 
 from guardian.engine.simulated.behaviour import ramp_to, steady
-from guardian.engine.simulated.scenario import GIB, HostStep
+from guardian.engine.simulated.scenario import GIB, HostStep, Service
 from guardian.expose.orders import OrderKind
 from guardian.model import Level
 
@@ -27,6 +27,7 @@ DAY_S = 86_400.0
 GAP_S = 3600.0  # mean, from the end of one trouble to the next
 LEAST_GAP_S = 900.0
 SKIP_S = 60.0
+LEAST_S = 15.0  # of a mishap: who starts a container while it still stops starts nothing
 BEFORE_S = 30.0
 CALM_WITHIN_S = 3 * 3600.0  # after a trouble, if no other comes
 SERVICES, PHASES = 12, 4
@@ -120,7 +121,7 @@ def weeks(seed: int, days: float) -> tuple[Case, Sequence[Trouble]]:
     """A platform whose containers all come back by themselves, and the troubles that it gets."""
     rng = random.Random(seed)
     case = a_case(SERVICES, PHASES, rng.randrange(2**32))
-    services = {name: msgspec.structs.replace(one, restart="unless-stopped") for name, one in case.scenario.services.items()}
+    services = {name: _comes_back(one, name in case.never_killed) for name, one in case.scenario.services.items()}
     base = sum(one.memory * one.replicas for one in services.values()) + 350 * MIB
     troubles, steps = [], []
     at_s = LEAST_GAP_S
@@ -130,7 +131,9 @@ def weeks(seed: int, days: float) -> tuple[Case, Sequence[Trouble]]:
         shape = steady(load) if rng.random() < 0.3 else ramp_to(load, rng.choice((4 * MIB, 10 * MIB, 40 * MIB, 200 * MIB)))
         steps += [HostStep(at=at_s, memory=shape), HostStep(at=until_s, memory=ramp_to(0.0, 100 * MIB))]
         mishaps = tuple(
-            Mishap(rng.uniform(at_s - 20, until_s), rng.uniform(2.0, 40.0), rng.choice(FAULTS), rng.choice(sorted(services)))
+            Mishap(
+                rng.uniform(at_s - 20, until_s), rng.uniform(LEAST_S, 40.0), rng.choice(FAULTS), rng.choice(sorted(services))
+            )
             for _ in range(rng.choice((0, 1, 1, 2, 3)))
         )
         troubles.append(Trouble(at_s, until_s, mishaps))
@@ -139,6 +142,12 @@ def weeks(seed: int, days: float) -> tuple[Case, Sequence[Trouble]]:
         case.scenario, services=services, host=msgspec.structs.replace(case.scenario.host, steps=tuple(steps))
     )
     return Case(scenario, case.config, case.protected, case.never_killed), troubles
+
+
+def _comes_back(service: Service, never_killed: bool) -> Service:
+    """With its engine. One that is asked to stop, may not be killed and does not end counts for Docker as stopped by somebody."""
+    stop = msgspec.structs.replace(service.stop, ignores_sigterm=service.stop.ignores_sigterm and not never_killed)
+    return msgspec.structs.replace(service, restart="unless-stopped", stop=stop)
 
 
 def _busy(host: VirtualHost) -> bool:

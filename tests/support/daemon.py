@@ -30,6 +30,7 @@ class GuardianProcess:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
+        self._offset = 0  # of its log, where its present life begins
         home.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
 
@@ -50,13 +51,19 @@ class GuardianProcess:
             *under, sys.executable, "-m", "guardian", "run", "--config", str(self.config_path), "--state-dir", str(self.state_dir),
             "--control", str(self.socket), "--listen", "127.0.0.1:0", *self._arguments,
         ]  # fmt: skip
-        offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._address = ""
         with self.log_path.open("ab") as file:
             out = file if log is None else log
             self._process = subprocess.Popen(command, stdout=out, stderr=out, env={**self._environ, **environ})
         if wait:
-            self._address = eventually(lambda: self._listening(offset), "guardian to listen", timeout_s)
+            eventually(self.look_up, "guardian to listen", timeout_s)
             eventually(self.ready, "guardian to be ready", timeout_s)
+
+    def look_up(self) -> bool:
+        """Whether it has said by now where it listens, for who started it without waiting."""
+        self._address = self._address or self._listening(self._offset)
+        return bool(self._address)
 
     @property
     def pid(self) -> int:
@@ -148,9 +155,9 @@ class GuardianProcess:
         environ = {**self._environ, "GUARDIAN_STATE_DIR": str(self.state_dir)}
         return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environ, check=False)
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self, limit: int = 1000) -> list[dict[str, Any]]:
         """Newest first."""
-        answer = self.cli("history", "--json", "--limit", "1000")
+        answer = self.cli("history", "--json", "--limit", str(limit))
         assert answer.returncode == 0, answer.stderr
         rows = json.loads(answer.stdout)
         return list(rows["history"] if isinstance(rows, dict) else rows)

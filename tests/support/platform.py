@@ -113,6 +113,8 @@ class ReferencePlatform:
 
     def memory_bytes(self, service: str) -> int:
         """What it holds from the start."""
+        if written := self._environment.get(service, {}).get("STANDIN_MEMORY"):
+            return parse_bytes(written)
         return int(next(each.memory_bytes for each in self.services if each.name == service) * self._memory_factor)
 
     # --- what it is -------------------------------------------------------------------------------------------------
