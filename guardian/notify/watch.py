@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
+from guardian.boots import REBOOT
+from guardian.emergency import ENGINE_RESTART
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import Entry, Means
 from guardian.model import (
+    TARGET_PHASE,
     Action,
     ActionKind,
     Assessment,
@@ -27,7 +30,7 @@ from guardian.units import format_bytes, format_cores, format_ratio, format_seco
 
 GATHER_S = 3.0  # what follows a change within this is told with it, so that fourteen stops are one message
 ENGINE_DOWN_S = 10.0  # a restart of the engine takes less, and is not worth a message
-FAILED_S = 600.0  # an action that failed and was not tried again is no news after this
+RECENT_S = 600.0  # an action that failed and was not tried again, or a restart, is no news after this
 TOP = 3
 MOST_DONE = 100
 
@@ -40,16 +43,27 @@ _VERBS = {
     ActionKind.RESTORE: "start",
     ActionKind.THROTTLE: "throttle",
     ActionKind.UNTHROTTLE: "unthrottle",
+    ActionKind.RESTART: "restart",
 }
-_PAST = {"stop": "stopped", "start": "started", "throttle": "throttled", "unthrottle": "gave its CPU quota back to"}
+_PAST = {
+    "stop": "stopped", "start": "started", "throttle": "throttled", "unthrottle": "gave its CPU quota back to",
+    "restart": "restarted",
+}  # fmt: skip
+# Why a service is down, where it is neither an order nor a signal: nobody has to do anything about these.
+_EXPECTED = {
+    TARGET_PHASE: "because it is above target_phase",
+    REBOOT: "since the host went down, and is started by the rules",
+    ENGINE_RESTART: "since the engine was restarted by order",
+}
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """An action of a service that failed, until one of its kind works or it is old."""
+class Recent:
+    """An action of a service that failed, until one of its kind works or it is old; or a restart, until it is old."""
 
+    name: str  # of the alert
     summary: str
     until_s: float
 
@@ -65,7 +79,7 @@ class Watch:
     gather_until_s: float | None = None  # something changed: told then
     look_s: float | None = None  # when time alone may change what holds
     down_since_s: float | None = None  # of the engine
-    failures: Mapping[tuple[ServiceKey, str], Failure] = field(default_factory=dict)
+    recent: Mapping[tuple[ServiceKey, str], Recent] = field(default_factory=dict)  # by service and verb
     level: Level | None = None
     cause: str = ""  # of the level, as of when it was reached
     done: tuple[str, ...] = ()
@@ -105,12 +119,12 @@ def _seen(snapshot: Snapshot, config_failed: bool) -> tuple[object, ...]:
 def _look(watch: Watch, snapshot: Snapshot, config_failed: bool, first: bool) -> tuple[Watch, Message | None]:
     now_s = snapshot.at_s
     down_since_s = None if snapshot.engine_up else now_s if watch.down_since_s is None else watch.down_since_s
-    failures = {key: one for key, one in watch.failures.items() if now_s < one.until_s}
-    watch = replace(watch, down_since_s=down_since_s, failures=failures)
+    recent = {key: one for key, one in watch.recent.items() if now_s < one.until_s}
+    watch = replace(watch, down_since_s=down_since_s, recent=recent)
     if watch.level is not snapshot.assessment.level:
         watch = replace(watch, level=snapshot.assessment.level, cause=cause(snapshot.assessment))
     holds = {alert.key: watch.holds.get(alert.key, alert) for alert in _alerts(watch, snapshot, config_failed)}
-    times = [one.until_s for one in failures.values()]
+    times = [one.until_s for one in recent.values()]
     if down_since_s is not None and now_s < down_since_s + ENGINE_DOWN_S:
         times.append(down_since_s + ENGINE_DOWN_S)
     watch = replace(watch, holds=holds, look_s=min(times, default=None))
@@ -176,21 +190,25 @@ def _alerts(watch: Watch, snapshot: Snapshot, config_failed: bool) -> Iterator[A
     if snapshot.mode is Mode.OBSERVE and snapshot.entries:
         summary = "left enforce while services are shed: `guardian restore --all` starts them"
         yield alert("GuardianLeftEnforce", Severity.WARNING, summary)
-    for (service, verb), failure in watch.failures.items():
-        yield alert("GuardianActionFailed", Severity.WARNING, failure.summary, service=service, action=verb)
+    for (service, verb), recent in watch.recent.items():
+        yield alert(recent.name, Severity.WARNING, recent.summary, service=service, action=verb)
 
 
 def _shed(entry: Entry) -> Alert:
-    why = f"by order of {entry.by}" if entry.by else f"to relieve {entry.reason}"
-    severity = Severity.INFO if entry.by or entry.means is Means.THROTTLE else Severity.WARNING
     throttled = entry.means is Means.THROTTLE
+    expected = entry.by or throttled or entry.reason in _EXPECTED
+    why = f"by order of {entry.by}" if entry.by else _EXPECTED.get(entry.reason) or _shed_for(entry.reason)
     return Alert(
         "GuardianThrottled" if throttled else "GuardianShed",
-        severity,
-        f"{entry.service} (phase {entry.phase}) is {'throttled' if throttled else 'stopped'} {why}",
+        Severity.INFO if expected else Severity.WARNING,
+        f"{entry.service} (phase {entry.phase}) is {'throttled' if throttled else 'down'} {why}",
         entry.settled_wall_s or entry.sent_wall_s or entry.decided_wall_s,
         (("service", str(entry.service)), ("phase", str(entry.phase))),
     )
+
+
+def _shed_for(reason: str) -> str:
+    return f"to relieve {reason.replace('_', ' ')}" if reason in set(Signal) else f"({reason.replace('_', ' ')})"
 
 
 def cause(assessment: Assessment) -> str:
@@ -219,39 +237,46 @@ def _word(one: SignalStatus) -> str:
 
 
 def _record(watch: Watch, snapshot: Snapshot) -> Watch:
-    failures, done, relief = dict(watch.failures), list(watch.done), watch.relief
-    until_s = snapshot.at_s + FAILED_S
+    recent, done, relief = dict(watch.recent), list(watch.done), watch.relief
+    until_s = snapshot.at_s + RECENT_S
     for outcome in snapshot.outcomes:
         action = outcome.action
         key = (action.service, _VERBS[action.kind])
         done.append(_did(outcome))
         if outcome.result in _BAD:
-            failures[key] = Failure(_did(outcome), until_s)
+            recent[key] = Recent("GuardianActionFailed", _did(outcome), until_s)
+        elif action.kind is ActionKind.RESTART and outcome.result is Result.DONE:
+            recent[key] = Recent("GuardianRestarted", _did(outcome), until_s)
         elif outcome.result in _GOOD:
-            failures.pop(key, None)
+            recent.pop(key, None)
         if action.kind is ActionKind.SHED and outcome.result is Result.DONE:
             relief = _expect(relief, action)
     for service in snapshot.decision.fallen:
         done.append(f"{service} was started and did not stay up")
-        failures[service, "start"] = Failure(done[-1], until_s)
+        recent[service, "start"] = Recent("GuardianActionFailed", done[-1], until_s)
     for service in snapshot.decision.restored:
-        failures.pop((service, "start"), None)
+        recent.pop((service, "start"), None)
     for settled in snapshot.decision.settled:
         relief = _measure(relief, settled)
-    return replace(watch, failures=failures, done=tuple(done[-MOST_DONE:]), relief=relief)
+    return replace(watch, recent=recent, done=tuple(done[-MOST_DONE:]), relief=relief)
 
 
 def _did(outcome: Outcome) -> str:
     action, verb = outcome.action, _VERBS[outcome.action.kind]
     who = f"{action.service} (phase {action.phase})"
     if outcome.result is Result.OBSERVED:
-        return f"would {verb} {who} for {action.reason}{_expected(action)}"
+        return f"would {verb} {who}{_why(action)}{_expected(action)}"
     if outcome.result is Result.GONE:
         return f"{who} had ended by itself"
     if outcome.result is Result.DONE:
-        why = f" by order of {action.by}" if action.by else f" for {action.reason}"
-        return f"{_PAST[verb]} {who}{why}{_expected(action)}"
+        return f"{_PAST[verb]} {who}{_why(action)}{_expected(action)}"
     return f"could not {verb} {who}: {outcome.detail or outcome.result}"
+
+
+def _why(action: Action) -> str:
+    if action.by:
+        return f" by order of {action.by}"
+    return " because it was unhealthy" if action.kind is ActionKind.RESTART else f" for {action.reason}"
 
 
 def _expected(action: Action) -> str:

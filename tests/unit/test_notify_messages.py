@@ -18,8 +18,8 @@ from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import Means
 from guardian.model import Action, ActionKind, Level, Mode, Outcome, Result, ServiceKey, Settled, Signal
 from guardian.notify import render
-from guardian.notify.message import Message
-from guardian.notify.watch import ENGINE_DOWN_S, FAILED_S, GATHER_S, Watch, step
+from guardian.notify.message import Message, Severity
+from guardian.notify.watch import ENGINE_DOWN_S, GATHER_S, RECENT_S, Watch, step
 from guardian.storage.growth import storage_of
 from guardian.storage.values import Command, KnownStorage, Reading, ServiceDisk
 
@@ -211,11 +211,38 @@ def test_a_failed_action_is_told_until_it_works() -> None:
     assert [alert.name for alert in over.ended] == ["GuardianActionFailed"]
 
     told.lasting(calm(outcomes=(outcome("kibana", Result.TIMED_OUT),)), from_s=40)
-    assert told.show(later(calm(), 40 + FAILED_S - 1)) is None
-    told.show(later(calm(), 40 + FAILED_S))
-    old = told.show(later(calm(), 40 + FAILED_S + GATHER_S))
+    assert told.show(later(calm(), 40 + RECENT_S - 1)) is None
+    told.show(later(calm(), 40 + RECENT_S))
+    old = told.show(later(calm(), 40 + RECENT_S + GATHER_S))
     assert old is not None
     assert [alert.name for alert in old.ended] == ["GuardianActionFailed"]
+
+
+def test_a_restart_is_told_for_a_while() -> None:
+    """A service that guardian restarted, because it was unhealthy, is told, and is over after ten minutes."""
+    told = Told()
+    restart = outcome("api", kind=ActionKind.RESTART, reason="unhealthy")
+    message = told.lasting(calm(outcomes=(restart,)))
+    assert names(message) == ["GuardianRestarted"]
+    assert message.began[0].summary == "restarted openpolicy/api (phase 5) because it was unhealthy"
+    told.show(later(calm(), RECENT_S + 1))
+    assert told.show(later(calm(), RECENT_S + 1 + GATHER_S)) is not None
+
+
+@pytest.mark.parametrize("kind", ActionKind)
+@pytest.mark.parametrize("result", Result)
+def test_every_action_can_be_told_however_it_ends(kind: ActionKind, result: Result) -> None:
+    """Whatever is done to a service, and however that ends, there are words for it."""
+    told = Told()
+    message = told.lasting(at(calm(outcomes=(outcome("api", result, kind),)), Level.SOFT))
+    assert "openpolicy/api" in message.done[0]
+
+
+@pytest.mark.parametrize("reason", ["target_phase", "reboot", "engine_restart"])
+def test_what_is_down_as_it_should_be_is_no_warning(reason: str) -> None:
+    """What is down by the file or a reboot, and will come by itself, is told as information alone."""
+    message = Told().lasting(calm(entries=(entry(SHED, AT_WALL_S, reason=reason),)))
+    assert message.began[0].severity is Severity.INFO
 
 
 def test_a_restored_service_that_fell_is_a_failure() -> None:
@@ -251,11 +278,31 @@ CASES: dict[str, tuple[Callable[[Snapshot], Snapshot], list[str], str]] = {
     "ineffective": (lambda one: decided(one, ineffective=(Signal.CPU,)), ["GuardianIneffective"], "shedding for cpu"),
     "disk": (of_disk(Level.SOFT), ["GuardianDisk"], "disk 96.0% (soft at 85.0%)"),
     "full disk": (of_disk(Level.HARD), ["GuardianDisk", "GuardianDiskFull"], "nothing is started: disk 96.0% (hard at 95.0%)"),
-    "shed": (lambda one: replace(one, entries=(entry(SHED, AT_WALL_S),)), ["GuardianShed"], "is stopped to relieve memory"),
+    "shed": (lambda one: replace(one, entries=(entry(SHED, AT_WALL_S),)), ["GuardianShed"], "is down to relieve memory"),
     "order": (
         lambda one: replace(one, entries=(entry(SHED, AT_WALL_S, by="anna"),)),
         ["GuardianShed"],
-        "is stopped by order of anna",
+        "is down by order of anna",
+    ),
+    "platform signal": (
+        lambda one: replace(one, entries=(entry(SHED, AT_WALL_S, reason="platform_memory"),)),
+        ["GuardianShed"],
+        "is down to relieve platform memory",
+    ),
+    "emergency's end": (
+        lambda one: replace(one, entries=(entry(SHED, AT_WALL_S, reason="emergency"),)),
+        ["GuardianShed"],
+        "is down (emergency)",
+    ),
+    "target": (
+        lambda one: replace(one, entries=(entry(SHED, AT_WALL_S, reason="target_phase"),)),
+        ["GuardianShed"],
+        "is down because it is above target_phase",
+    ),
+    "reboot": (
+        lambda one: replace(one, entries=(entry(SHED, AT_WALL_S, reason="reboot"),)),
+        ["GuardianShed"],
+        "since the host went down, and is started by the rules",
     ),
     "throttle": (
         lambda one: replace(one, entries=(entry(SHED, AT_WALL_S, means=Means.THROTTLE, reason="cpu"),)),
