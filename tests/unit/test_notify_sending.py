@@ -42,12 +42,16 @@ def message(*began: Alert, **changes: Any) -> Message:
     return replace(told, **changes)
 
 
+couriers: list[Courier] = []  # of the test that runs; closed at its end
+
+
 class Daemon:
     """As much of the daemon as tells: a courier, and overloads that come and go, one message each."""
 
     def __init__(self, *receivers: NotifyConfig) -> None:
         self.metrics = Metrics()
         self.courier = Courier("host1", SystemClock(), self.metrics)
+        couriers.append(self.courier)
         self.courier.follow(receivers)
         self._now_s = 0.0
         self._pressed = False
@@ -77,6 +81,15 @@ class Daemon:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """No thread of a test goes on sending while others run: it would have descriptors that they count."""
+    yield
+    while couriers:
+        couriers.pop().close()
+    eventually(lambda: not any(one.name.startswith("notify-") for one in threading.enumerate()), "all senders have ended", 60)
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +195,7 @@ def test_a_receiver_that_answers_a_little_at_a_time_is_cut(monkeypatch: pytest.M
         assert daemon.counted("webhook", "failed") >= 1
         assert daemon.counted("webhook", "sent") == 0
         daemon.courier.close()
+        server.shutdown(socket.SHUT_RDWR)  # which ends the wait for another connection
 
 
 def test_what_waits_is_bounded(receiver: Receiver) -> None:
@@ -352,6 +366,7 @@ def test_what_was_shed_before_the_start_goes_to_an_alertmanager_alone(receiver: 
     with Receiver() as people:
         metrics = Metrics()
         courier = Courier("host1", SystemClock(), metrics)
+        couriers.append(courier)
         courier.follow((webhook(people.url), NotifyConfig(alertmanager=SecretUrl(f"{receiver.url}/"))))
         courier.look(calm(entries=(entry(key("kibana"), AT_WALL_S - 90),)), config_failed=False)
         (held,) = receiver.wait_for(1)
