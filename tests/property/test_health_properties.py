@@ -30,7 +30,7 @@ events = st.lists(
         st.integers(0, 3),
     ),
     min_size=10,
-    max_size=60,
+    max_size=40,
 )
 HEALTHS = (Health.UNHEALTHY, Health.HEALTHY, Health.STARTING, Health.UNHEALTHY)
 STATES = (ContainerState.RUNNING, ContainerState.EXITED, ContainerState.RUNNING, ContainerState.PAUSED)
@@ -54,7 +54,7 @@ def happen(world: World, what: str, name: str, number: int, under_way: list[Acti
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(NAMES, configs)), events, st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=80)
 def test_no_restart_breaks_a_rule(services: dict[str, ServiceConfig], story: list[tuple[str, str, int]], needs: bool) -> None:
     """Whatever happens: only what is unhealthy and may be is restarted, alone, seldom enough, and never against anybody."""
     config = a_config(("a",), ("b", "c"), Phase(("d",), mode=Mode.OBSERVE), thresholds=AT_ONCE, services=services)
@@ -94,6 +94,7 @@ def test_no_restart_breaks_a_rule(services: dict[str, ServiceConfig], story: lis
 
 
 @given(st.lists(st.sampled_from(HEALTHS), min_size=4, max_size=4), st.booleans())
+@settings(max_examples=25)
 def test_what_may_be_restarted_is_in_the_end(healths: list[Health], needs: bool) -> None:
     """Where nothing stands against it all that is unhealthy is restarted in the end, if each becomes well by that."""
     restarted = ServiceConfig(health=HealthConfig(restart=True))
