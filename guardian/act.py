@@ -65,6 +65,7 @@ class _Run:
         self.marked = False
         self.refusal = ""  # why the ledger does not let it be sent
         self.signalled: set[str] = set()  # ended by signal after the engine was asked in vain: that tells how it ends
+        self.hastened: set[str] = set()  # asked of the engine a second time: which of both ended it, only the engine can tell
         self.results: dict[str, Result] = {}
         self.details: list[str] = []
 
@@ -160,8 +161,10 @@ class ThreadedActor:
         if run.action.by_signal and result is Result.DONE:
             detail = BY_SIGNAL
         with run.lock:
-            if container_id in run.signalled and result not in _GOOD:
+            if container_id in run.signalled and result is not Result.DONE:
                 return
+            if container_id in run.hastened and result is Result.GONE:
+                result, detail = Result.TIMED_OUT, UNTOLD
         self._note(run, container_id, result, detail)
 
     def _attempt(self, call: Callable[[], Result]) -> tuple[Result, str]:
@@ -244,6 +247,8 @@ class ThreadedActor:
             self._signal_instead(run, action)
             return
         for container_id in action.containers:
+            with run.lock:
+                run.hastened.add(container_id)
             try:
                 self._engine.stop(container_id, action.grace_s, action.deadline_s, kill=True)
             except EngineError:

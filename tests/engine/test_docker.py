@@ -340,6 +340,17 @@ def test_a_stop_that_never_reaches_the_container_ends_in_a_kill(engine_host: Pri
         assert f"/containers/{web}/kill" in [each.route for each in proxy.requests]
 
 
+def test_a_stop_whose_answer_is_lost_is_done_where_nothing_is_left_to_kill(engine_host: PrivateEngine, real: RealWorld) -> None:
+    """A stop whose answer is lost, and the look after it too, is done where the kill finds nothing that runs: it is not forgotten."""
+    web = real.service("web")
+    with _proxied(engine_host) as (proxy, engine):
+        proxy.hold("forwarded", lambda request: request.route.endswith("/stop"))
+        looks = iter([True])
+        proxy.hold("arrived", lambda request: request.route.endswith(f"{web}/json") and next(looks, False))
+        assert engine.stop(web, 1, 8) is Result.DONE
+        assert f"/containers/{web}/kill" in [each.route for each in proxy.requests]
+
+
 def test_a_stop_that_is_cut_raises(engine_host: PrivateEngine, real: RealWorld) -> None:
     """A stop that is cut raises, since nobody knows how it ended."""
     web = real.service("web")

@@ -252,6 +252,18 @@ def test_a_hastened_stop_ends_sooner_and_has_one_outcome(stage: Stage) -> None:
     assert [one.action.kind for one in stage.telemetry.outcomes] == [SHED]
 
 
+def test_a_hastened_stop_that_finds_nothing_may_have_been_ended_by_the_second(stage: Stage) -> None:
+    """A stop that finds nothing to stop, after it was hastened, may have been ended by the second: it stays in doubt, and is not forgotten."""
+    stage.engine.slow("c1")
+    stage.engine.answers["c1"] = Result.GONE
+    action = an_action(grace_s=30.0)
+    stage.submit(action)
+    stage.engine.called(1)
+    stage.submit(hasten(action, grace_s=0.5))
+    (outcome,) = stage.ended()
+    assert (outcome.result, outcome.stopped, outcome.failed) == (Result.TIMED_OUT, (), ("c1",))
+
+
 def test_a_hastening_that_fails_leaves_the_stop_in_flight_alone(stage: Stage) -> None:
     """When the second stop fails, the first goes on, and its own end is its outcome."""
     stage.engine.slow("c1")
