@@ -18,10 +18,12 @@ run: .venv/.run ## start the daemon: on Docker in observe mode, or on the simula
 
 test: .venv/.dev ## everything: lint, types, import contracts, docs, all tests; needs root for its own Docker engine
 	@scripts/install-test-deps.sh
+	@scripts/install-host-deps.sh
 	@$(MAKE) --no-print-directory lint types docs-check
 	@$(PYTEST) -q -n 2 tests/unit tests/property $(ARGS)
 	@$(PYTEST) -n 2 --dist loadfile -m 'not alone' tests/engine tests/system $(ARGS)
 	@$(PYTEST) -m alone tests/engine tests/system $(ARGS)
+	@$(PYTEST) --timeout 1800 -m one_boot tests/host $(ARGS)
 
 test-unit: .venv/.dev ## what needs no engine, no root and no network
 	@$(PYTEST) tests/unit tests/property $(ARGS)

@@ -8,17 +8,20 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from host import report
-from host.guarded import GUARDIAN, PLATFORM, Host, image, install, make_platform, refresh_payload
+from host.guarded import GUARDIAN, PLATFORM, Host, bring_up, image, install_and_await, make_platform, refresh_payload
 from host.payload import ROOT, make_payload
 
 RESULTS = ROOT / ".run" / "host"
 
 
 @pytest.fixture(scope="session")
-def resume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Host]]:
+def resume(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Host]]:
     """Gives the host as it was at a snapshot (PLATFORM or GUARDIAN). There is one machine: the next call ends the one before."""
-    made = image()
-    making, folder = tmp_path_factory.mktemp("making"), tmp_path_factory.mktemp("host")
+    made, folder = image(), tmp_path_factory.mktemp("host")
+    if all(item.get_closest_marker("one_boot") for item in request.session.items):
+        yield from _once(Host(folder, made, make_payload(folder)))
+        return
+    making = tmp_path_factory.mktemp("making")
     disk = make_platform(making, made)
     host = Host(folder, made, make_payload(folder))
     shutil.copyfile(disk, host.disk)
@@ -29,8 +32,7 @@ def resume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         if snapshot not in saved:
             host.start(PLATFORM)
             refresh_payload(host)
-            install(host)
-            host.await_(lambda: host.run("guardian", "status").ok, "guardian answers", 120)
+            install_and_await(host)
             host.save(snapshot)
             saved.add(snapshot)
         else:
@@ -44,6 +46,23 @@ def resume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     finally:
         host.close()
         host.disk.unlink()
+
+
+def _once(host: Host) -> Iterator[Callable[[str], Host]]:
+    """For a run that needs the host only once: no snapshot is made, and nothing is kept."""
+
+    def boot(snapshot: str) -> Host:
+        assert snapshot == GUARDIAN
+        assert not host.boot_id, "what is marked one_boot takes the host once"
+        bring_up(host)
+        install_and_await(host)
+        return host
+
+    try:
+        yield boot
+    finally:
+        host.close()
+        host.disk.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")

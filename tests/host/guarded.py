@@ -80,15 +80,7 @@ def make_platform(folder: Path, image: Path) -> Path:
         old.unlink()
     host = Host(folder, image, make_payload(folder))
     try:
-        host.start()
-        host.sh(f"""
-            cd /srv/in
-            tar -c standin | docker import --change 'ENTRYPOINT ["/standin"]' - guardian-standin:1
-            {_COMPOSE} create
-        """)
-        # In turn: all at once, a start takes longer than the engine has patience for.
-        host.sh("for id in $(docker ps --all --quiet); do docker start $id >/dev/null; done", timeout_s=900)
-        host.await_(lambda: _healthy(host) == 32, "all services are healthy", 300)
+        bring_up(host)
         host.save(PLATFORM)
     finally:
         host.close()
@@ -96,12 +88,31 @@ def make_platform(folder: Path, image: Path) -> Path:
     return disk
 
 
+def bring_up(host: Host) -> None:
+    """Boot, and start the reference platform; returns once all of it is healthy."""
+    host.start()
+    host.sh(f"""
+        cd /srv/in
+        tar -c standin | docker import --change 'ENTRYPOINT ["/standin"]' - guardian-standin:1
+        {_COMPOSE} create
+    """)
+    # In turn: all at once, a start takes longer than the engine has patience for.
+    host.sh("for id in $(docker ps --all --quiet); do docker start $id >/dev/null; done", timeout_s=900)
+    host.await_(lambda: _healthy(host) == 32, "all services are healthy", 600)
+
+
+def install_and_await(host: Host) -> None:
+    """Install guardian, and wait until it answers."""
+    install(host)
+    host.await_(lambda: host.run("guardian", "status").ok, "guardian answers", 120)
+
+
 def install(host: Host) -> list[str]:
     """Do what the README's section on installation says, from the payload; returns its commands."""
     host.must("tee", "/etc/pip.conf", stdin=_PIP_CONF)
     commands = readme_commands((ROOT / "README.md").read_text())
     for command in commands:
-        host.sh(f"cd /srv/in; {command}", timeout_s=600)
+        host.sh(f"cd /srv/in; {command}", timeout_s=900)
     return commands
 
 
