@@ -329,5 +329,5 @@ def make_good(stage: Stage) -> None:
     stage.calm_engine()
     for service in sorted(stage.paused):
         unpause(stage, Fault(0, "", 0, service))
-    for service in sorted(stage.left_down):
+    for service in sorted(stage.left_down - stage.running()):
         recreate(stage, Fault(0, "", 0, service))

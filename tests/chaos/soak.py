@@ -170,12 +170,13 @@ def _calm(host: VirtualHost, done: Callable[[], bool], interval_s: float) -> boo
 def _go_through(host: VirtualHost, trouble: Trouble, passed_s: Callable[[], float]) -> None:
     """At guardian's own pace, with every mishap at its time; each has ended when this returns."""
     host.paced = True
-    steps = [(one.at_s, True, one) for one in trouble.mishaps] + [(one.at_s + one.for_s, False, one) for one in trouble.mishaps]
-    steps.sort(key=lambda step: step[0])
+    steps = sorted(((one.at_s, True, one) for one in trouble.mishaps), key=lambda step: step[0])
     while steps or passed_s() < trouble.until_s + BEFORE_S:
         while steps and steps[0][0] <= passed_s():
             _, begins, mishap = steps.pop(0)
             (_begin if begins else _end)(host, mishap)
+            if begins:  # an order is a tick of its own, so the next one may begin late, and lasts as long all the same
+                steps = sorted([*steps, (passed_s() + mishap.for_s, False, mishap)], key=lambda step: step[0])
         host.tick()
 
 

@@ -79,6 +79,7 @@ class Stage:
         self.untouchable: dict[str, Life] = {}  # by service: what must never end while its engine lives
         self.down_by_person: dict[str, float] = {}  # by service: since when (monotonic), where it was certainly not guardian's
         self.left_down: set[str] = set()  # by a person's doing, or perhaps: whoever ends the plan starts them
+        self._ran: set[str] = set()  # when the engine last went down
         self._changes: list[Change] = []
         self._stack = ExitStack()
 
@@ -196,6 +197,7 @@ class Stage:
 
     def take_engine_down(self, end: Callable[[], None]) -> None:
         """By `end`. What it had to tell from shortly before on is lost."""
+        self._ran = self.running()
         self.engine_answers = False
         self.untouchable.clear()
         self.blind.append((time.time() - BLIND_BEFORE_S, float("inf")))
@@ -208,6 +210,9 @@ class Stage:
         self._events.close()
         self._events = EngineEvents(self.engine.url)
         self.see_containers()
+        self.left_down |= (
+            self._ran - self.running()
+        )  # an engine that was killed does not bring back all that ran: see its own log
         self.blind[-1] = (self.blind[-1][0], time.time() + BLIND_AFTER_S)
         self.engine_answers = True
 
