@@ -156,7 +156,7 @@ class Scheduler:
             if first:
                 job.due_s = now_s
             elif job.due_s - now_s <= job.interval_s / 10:  # a slewed wall clock may be a little ahead
-                if not job.running:
+                if not job.running and job.asked_s is None:  # asked more than once for one run, the first moment counts
                     job.asked_s = job.due_s
                 late_s = max(0.0, now_s - job.due_s)
                 job.due_s += job.interval_s * (1 + late_s // job.interval_s)

@@ -176,7 +176,7 @@ def test_a_ledger_that_another_process_has_locked_ends_the_start_and_loses_nothi
         guardian.kill()
         other.execute("BEGIN EXCLUSIVE")
         guardian.start(wait=False)
-        assert guardian.wait(20) == 1
+        assert guardian.wait(60) == 1
     assert "ledger.db: cannot open the ledger: database is locked" in guardian.log_path.read_text()
     small.start(guardian)
     restores(guardian, platform)

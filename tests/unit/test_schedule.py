@@ -307,6 +307,18 @@ def test_a_wake_does_not_hide_how_late_a_run_is(world: World) -> None:
     assert world.scheduler.lag("tick") > 0.3
 
 
+def test_a_run_is_as_late_as_the_first_moment_that_it_was_due(world: World) -> None:
+    """A planner that asks twice before a late run begins, the second time just before the next is due, does not make it seem on time."""
+    world.scheduler.every("tick", 10.0, Runs())
+    job = world.scheduler._jobs["tick"]
+    job.due_s = world.clock.monotonic() - 29.99
+    now = datetime.now(UTC)
+    for _ in range(2):
+        world.scheduler.next_run(job, now, first=False)
+    world.scheduler._run(job)
+    assert world.scheduler.lag("tick") > 29
+
+
 def test_shutdown_waits_for_runs_under_way(world: World) -> None:
     """Shutdown waits for runs under way, and begins no other."""
     runs = Runs()
