@@ -32,8 +32,6 @@ from guardian.workers import Workers
 _IN_FLIGHT = 16
 _IN_FLIGHT_SLOW = 32
 _AGE_SLACK_S = 2.0  # between the engine's clock at the list and ours after it
-# What a kill comes to after a stop without an answer: that stop ended what it does not find, and may yet end what it cannot kill.
-_AFTER_A_STOP = {Result.GONE: Result.DONE, Result.REFUSED: Result.TIMED_OUT}
 _VERIFY_S = 1.0  # kept back from a deadline to look how a call that did not answer has ended
 _WAIT_FOREVER = -1  # as `t` of a stop: the engine never kills
 _ONE_SHOT_SINCE = (1, 41)
@@ -290,7 +288,7 @@ class DockerEngine:
             if not self._up(container_id, min(_VERIFY_S, self._left_s(ends_s))):
                 return Result.DONE
             killed = self._kill(container_id, self._left_s(ends_s)) if kill else Result.TIMED_OUT
-            return _AFTER_A_STOP.get(killed, killed)
+            return Result.DONE if killed is Result.GONE else killed  # what is not there to be killed was ended by the stop
         return self._ended(container_id, answer, ends_s)
 
     def _kill(self, container_id: str, deadline_s: float) -> Result:
