@@ -1,6 +1,6 @@
 # `make` alone says what there is. Everything is made in .venv, .run and .cache; `make clean` removes them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-host fuzz chaos soak bench lint types fmt docs docs-check dist deb audit standin clean
+.PHONY: help run test test-unit test-host fuzz chaos soak bench lint types fmt docs site docs-check dist deb audit standin clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -58,6 +58,9 @@ fmt: .venv/.dev ## put the code into shape
 
 docs: .venv/.dev ## write the generated references anew
 	@for reference in $(REFERENCES); do $(BIN)/python -m $$reference --write || exit; done
+
+site: .venv/.dev ## the documentation as a site, in .cache/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-check: .venv/.dev ## fail where a generated reference is not what the code says
 	@for reference in $(REFERENCES); do $(BIN)/python -m $$reference --check || exit; done

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from guardian.cli.client import Client
-from guardian.cli.options import DEFAULT_CONFIG, config_option, control_path, json_option
+from guardian.cli.options import DEFAULT_CONFIG, config_option, control_option, control_path, json_option
 from guardian.cli.replies import printable, show_json
 from guardian.doctor.facts import Diagnosis, Facts, Verdict
 from guardian.doctor.judge import judge
@@ -22,13 +22,7 @@ ANSWER_S = 5.0
 
 @click.command()
 @config_option
-@click.option(
-    "--control",
-    type=click.Path(path_type=Path),
-    envvar="GUARDIAN_WEB_CONTROL",
-    metavar="PATH",
-    help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",
-)
+@control_option
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, config: Path | None, control: Path | None, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from guardian.cli.client import Client
-from guardian.cli.options import DEFAULT_CONFIG, config_option, control_path, json_option
+from guardian.cli.options import DEFAULT_CONFIG, config_option, control_option, control_path, json_option
 from guardian.cli.replies import printable, show_json
 from guardian.emergency import BACK_WITHIN_S, Step
 from guardian.engine.restart import check_docker_unit, restart_docker
@@ -56,15 +56,7 @@ class Procedure(Protocol):
 @click.option("--keep-phase", type=click.IntRange(min=1), metavar="N", help="Keep phases 1 to N.")
 @click.option("--restart-engine", is_flag=True, help="Restart Docker by systemd, once all else has ended.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--control",
-    "--socket",
-    "control",
-    type=click.Path(path_type=Path, readable=False),  # whoever may not use it is told whose it is
-    envvar="GUARDIAN_WEB_CONTROL",
-    metavar="PATH",
-    help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",
-)
+@control_option
 @config_option
 @json_option
 @click.pass_context

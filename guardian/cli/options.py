@@ -18,6 +18,15 @@ from guardian.units import parse_ratio, parse_seconds
 DEFAULT_CONFIG = Path("/etc/guardian/guardian.yaml")
 DEFAULT_STATE_DIR = Path("/var/lib/guardian")
 
+control_option = click.option(
+    "--control",
+    "--socket",
+    "control",
+    type=click.Path(path_type=Path, readable=False),  # whoever may not use it is told whose it is
+    envvar="GUARDIAN_WEB_CONTROL",
+    metavar="PATH",
+    help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",
+)
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -30,15 +39,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def daemon_command(function: Callable[..., None]) -> Callable[..., None]:
     """Add --control, --config and --json; the function is given `client` and `as_json`."""
 
-    @click.option(
-        "--control",
-        "--socket",
-        "control",
-        type=click.Path(path_type=Path, readable=False),  # whoever may not use it is told whose it is
-        envvar="GUARDIAN_WEB_CONTROL",
-        metavar="PATH",
-        help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",
-    )
+    @control_option
     @config_option
     @json_option
     @functools.wraps(function)

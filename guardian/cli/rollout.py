@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from guardian.cli.client import Client
-from guardian.cli.options import DEFAULT_CONFIG, Duration, config_option, control_path, json_option
+from guardian.cli.options import DEFAULT_CONFIG, Duration, config_option, control_option, control_path, json_option
 from guardian.cli.replies import printable, show_json
 from guardian.errors import UsageError
 
@@ -44,15 +44,7 @@ if TYPE_CHECKING:
     "--healthy-within", "healthy_s", type=Duration(), default=None, help="How long a service may take to be up.  [3m]"
 )
 @click.option("--soak", "soak_s", type=Duration(), default=None, help="How long a phase has to stay up before the next.  [10s]")
-@click.option(
-    "--control",
-    "--socket",
-    "control",
-    type=click.Path(path_type=Path),
-    envvar="GUARDIAN_WEB_CONTROL",
-    metavar="PATH",
-    help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",
-)
+@control_option
 @config_option
 @json_option
 @click.pass_context
