@@ -25,7 +25,7 @@ from typing import Any, Literal, cast
 from guardian.lean import without
 from guardian.telemetry import NullTelemetry, Telemetry
 
-with without("rich", "better_exceptions"):  # for its console output, which guardian does not use
+with without("colorama", "rich", "better_exceptions"):  # for its console output, which guardian does not use
     import structlog
     from structlog.typing import FilteringBoundLogger
 
