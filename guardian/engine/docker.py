@@ -319,10 +319,10 @@ class DockerEngine:
     def _restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool) -> Result:
         """The engine starts what it finds stopped, so it is asked only for what is seen to run: another may have stopped it."""
         ends_s = self._clock.monotonic() + deadline_s
-        if self._state(container_id, self._left_s(ends_s)) is not ContainerState.RUNNING:
-            return Result.GONE
         params = {"t": str(math.ceil(grace_s) if kill else _WAIT_FOREVER)}
         try:
+            if self._look(container_id, self._left_s(ends_s)) is not ContainerState.RUNNING:
+                return Result.GONE
             answer = self._acting.call(endpoints.RESTART, self._left_s(ends_s), container_id, params)
         except EngineTimeout:
             return Result.TIMED_OUT
@@ -370,9 +370,12 @@ class DockerEngine:
     def _state(self, container_id: str, timeout_s: float) -> ContainerState | None:
         """None where it cannot be told. A container that no longer exists counts as REMOVING."""
         try:
-            answer = self._acting.call(endpoints.INSPECT, timeout_s, container_id)
+            return self._look(container_id, timeout_s)
         except EngineError:
             return None
+
+    def _look(self, container_id: str, timeout_s: float) -> ContainerState:
+        answer = self._acting.call(endpoints.INSPECT, timeout_s, container_id)
         if answer.status == 404:
             return ContainerState.REMOVING
         with self._understood(endpoints.INSPECT):

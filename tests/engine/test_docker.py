@@ -454,6 +454,7 @@ def test_the_list_of_endpoints_is_exact(engine_host: PrivateEngine, real: RealWo
     with _proxied(engine_host) as (proxy, engine):
         for call in _calls(engine, web):
             call()
+        engine.last_words(web, 5)
         asked = {(one.method, urlsplit(one.path).path) for one in proxy.requests}
     fits = {one: {each for each in asked if each[0] == one.method and re.match(one.pattern, each[1])} for one in ENDPOINTS}
     assert set().union(*fits.values()) == asked
@@ -466,7 +467,6 @@ def _calls(engine: DockerEngine, container_id: str) -> Iterator[Callable[[], obj
     yield lambda: engine.inspect(Scope((PROJECT,)), [container_id])
     yield lambda: engine.containers(Scope((PROJECT,)))
     yield lambda: engine.stats([container_id])
-    yield lambda: engine.last_words(container_id, 5)
     yield lambda: engine.stop(container_id, 1, 2)
     yield lambda: engine.kill(container_id, 2)
     yield lambda: engine.start(container_id, 2)
