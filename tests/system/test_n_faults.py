@@ -102,7 +102,7 @@ def test_a_stream_of_events_that_never_holds_is_made_up_for(
     proxy.cut_all()
     eventually(lambda: guardian.log_lines("event stream lost"), "the stream is lost")
     is_as_promised(guardian, platform, proxy)
-    assert guardian.metric("guardian_event_stream_reconnects_total") > 0
+    assert guardian.metric("guardian_engine_request_errors_total", operation="events") > 0
 
 
 def test_an_engine_that_does_not_answer_stops_nothing(
