@@ -57,7 +57,7 @@ class Tutorial:
                 )
             return []
         if until := re.fullmatch(r'until "(.*)"', how):
-            return eventually(lambda: self._matching(command, until[1]), f"{command} prints {until[1]}", 60).splitlines()
+            return eventually(lambda: self._matching(command, until[1]), f"{command} prints {until[1]}", 120).splitlines()
         out = self._output(command)
         return [] if command.startswith("docker compose") else out.splitlines()
 
@@ -92,7 +92,7 @@ def without_figures(page: str) -> list[str]:
     """Its lines without what differs from run to run and from host to host: figures, widths of tables, the engine's name."""
     text = re.sub(r"engine up \(.*?\)", "engine up", page).replace("_", "-")
     text = re.sub(r"\d[\d.:]*", "#", text)
-    text = re.sub(r"#( #|-#)*", "#", text)
+    text = re.sub(r"#( #|-#)*", "#", re.sub(r"(?:#(?:ms|[dhms]))+", "#", text))
     lines = (re.sub(r"[ ─]+", " ", raw).strip() for raw in text.splitlines())
     return [
         line for line in lines if line and "memory was filling by" not in line

@@ -119,7 +119,8 @@ def test_with_the_daemon_down_it_does_it_itself_and_leaves_the_rest_in_the_ledge
 ) -> None:
     """With the daemon down the command does it itself; the files stay the daemon's, and its next start restores the rest."""
     assert guardian.stop() == 0
-    os.chown(guardian.state_dir, NOBODY, NOBODY)
+    for path in (guardian.state_dir, *guardian.state_dir.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
     order(guardian)
     assert platform.running() == {KEPT}
     assert {path.stat().st_uid for path in guardian.state_dir.iterdir()} == {NOBODY}
