@@ -273,7 +273,7 @@ def _judge_shed(entry: Entry, seen: _Seen, busy: bool, findings: list[Finding]) 
     entry = _record_ends(entry, seen)
     ran = [one for one in entry.owed if _ran_again(entry, one, seen)]
     if not ran:
-        return entry
+        return _left_alone(entry, seen)
     up = [one for one in ran if seen.by_id[one.id].state.up]
     ended = [one for one in ran if not seen.by_id[one.id].state.up]
     if all(in_restore_window(entry, seen.by_id[one.id].started_wall_s) for one in ran):
@@ -284,6 +284,14 @@ def _judge_shed(entry: Entry, seen: _Seen, busy: bool, findings: list[Finding]) 
     kind = FindingKind.OVERRIDE_STARTED if up or entry.means is not Means.SIGNAL else FindingKind.OVERRIDE_STOPPED
     findings.append(_found(kind, entry, ran))
     return close(entry, Closed.OVERRIDDEN, seen.now_wall_s)
+
+
+def _left_alone(entry: Entry, seen: _Seen) -> Entry:
+    """What was ended by signal, and the engine has not started again for so long, is down as after a stop by the engine."""
+    quiet_since_s = max(entry.settled_wall_s or 0.0, 0.0 if seen.context.gap is None else seen.context.gap[1])
+    if entry.means is not Means.SIGNAL or seen.now_wall_s <= quiet_since_s + RETURN_S:
+        return entry
+    return replace(entry, means=Means.API)
 
 
 def _record_ends(entry: Entry, seen: _Seen) -> Entry:

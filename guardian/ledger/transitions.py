@@ -75,7 +75,8 @@ def supersede(entry: Entry, older: Sequence[Entry], now_wall_s: float) -> tuple[
     """Let a newly sent `entry` take over what `older` open entries of its service still owe, and close those.
 
     So a service has one entry with all its obligations: a stop that was partial or had no answer, and is sent again,
-    does not lose the first call's effect. One whose start is under way is left alone.
+    does not lose the first call's effect. One whose start is under way is left alone. What was ended by signal before
+    stays so: the engine may be about to start it again when the new stop reaches it.
     """
     _require(entry, "supersede", EntryState.SENT)
     taken = [one for one in older if one.state in (EntryState.SENT, EntryState.SHED) and _same_kind(one, entry)]
@@ -86,8 +87,9 @@ def supersede(entry: Entry, older: Sequence[Entry], now_wall_s: float) -> tuple[
                 continue
             if one.id not in containers or old.returned_wall_s is None:
                 containers[one.id] = one  # with its first claim: an exit since then is guardian's doing
+    means = Means.SIGNAL if any(old.means is Means.SIGNAL for old in taken) else entry.means
     return (
-        replace(entry, containers=tuple(containers.values())),
+        replace(entry, means=means, containers=tuple(containers.values())),
         tuple(close(one, Closed.SUPERSEDED, now_wall_s) for one in taken),
     )
 

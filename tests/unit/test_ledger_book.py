@@ -21,7 +21,7 @@ from guardian.errors import LedgerError
 from guardian.ledger.book import Ledger
 from guardian.ledger.entries import Closed, Controls, Entry, EntryState, HistoryRow, Means, ServiceMemory
 from guardian.ledger.overrides import Override, OverrideKind
-from guardian.ledger.reconcile import Context, FindingKind, reconcile
+from guardian.ledger.reconcile import RETURN_S, Context, FindingKind, reconcile
 from guardian.ledger.store import Store
 from guardian.model import ActionKind, Result
 
@@ -171,8 +171,8 @@ def test_a_stop_sent_again_supersedes_the_first(book: Book) -> None:
     assert [entry.id for entry in book.again().open_entries] == ["a2"]
 
 
-def test_the_api_stop_after_a_signal_supersedes_the_signal(book: Book) -> None:
-    """The API stop after a signal supersedes the signal."""
+def test_the_api_stop_after_a_signal_takes_over_and_the_engine_may_start_it_once_more(book: Book) -> None:
+    """The API stop after a signal takes over what that owed. A start soon after is the engine's still, a later one somebody's."""
     action = an_action("a1", by_signal=True)
     container = a_container(restart_policy="always")
     book.ledger.intend([action], by_id(container))
@@ -186,8 +186,16 @@ def test_the_api_stop_after_a_signal_supersedes_the_signal(book: Book) -> None:
     book.clock.advance(6)
     book.ledger.mark_sent(again)
     book.ledger.settle(an_outcome(again, at_wall_s=T0 + 7))
+    assert (book.only().means, book.only().state) == (Means.SIGNAL, EntryState.SHED)
+    down, up = ended(running, T0 + 6.5), started(running, T0 + 8)
+    assert reconcile(book.ledger.open_entries, [down], Context(), T0 + 10).findings == ()
+    soon = reconcile(book.ledger.open_entries, [up], Context(), T0 + 10)
+    assert [finding.kind for finding in soon.findings] == [FindingKind.RESEND_STOP]
+
+    book.ledger.apply(reconcile(book.ledger.open_entries, [down], Context(), T0 + 7.1 + RETURN_S))
     assert (book.only().means, book.only().state) == (Means.API, EntryState.SHED)
-    assert reconcile(book.ledger.open_entries, [ended(running, T0 + 6.5)], Context(), T0 + 10).findings == ()
+    late = reconcile(book.ledger.open_entries, [started(running, T0 + 60)], Context(), T0 + 65)
+    assert [finding.kind for finding in late.findings] == [FindingKind.OVERRIDE_STARTED]
 
 
 def test_what_an_inventory_has_settled_already_is_not_settled_again(book: Book) -> None:
