@@ -74,7 +74,7 @@ def _run(platform: ReferencePlatform, engine: PrivateEngine, folder: Path, mode:
             return Record(
                 decisions=guardian.log_lines("decision"),
                 actions=_actions(guardian),
-                history=[row for row in guardian.history()[::-1] if row["action"] != "standby"],
+                history=[row for row in guardian.history()[::-1] if row["action"] in ("shed", "restore")],
                 requests=proxy.requests,
                 changes=events.changes,
             )
