@@ -158,8 +158,8 @@ def pause(stage: Stage, fault: Fault) -> None:
 
 
 def unpause(stage: Stage, fault: Fault) -> None:
-    if fault.service in stage.paused:
-        stage.as_person(fault.service, lambda client, name: client.unpause(name))
+    """An engine that does not answer leaves it paused: then it is made good once the plan has ended."""
+    if fault.service in stage.paused and stage.as_person(fault.service, lambda client, name: client.unpause(name)):
         stage.paused.discard(fault.service)
 
 
