@@ -285,12 +285,12 @@ class Feed:
         unread = {
             one.id: one.name for one in inventory.containers if one.state is ContainerState.RUNNING and one.id not in covered
         }
-        if names := [name for id_, name in unread.items() if id_ not in self._causes]:
+        if names := [name for id_, name in unread.items() if id_ not in self._told]:
             _log.warning(
                 "no cgroup files can be read of these, so what they use is unknown: set sampling.source to auto",
                 containers=", ".join(names),
             )
-        self._causes = set(unread)
+        self._told = set(unread)
 
 
 def _differs(before: Inventory | None, after: Inventory | None) -> bool:

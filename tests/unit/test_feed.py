@@ -239,6 +239,22 @@ def test_an_engine_that_fails_leaves_what_was_known_and_is_not_ready() -> None:
     assert stage.outages == []  # not over yet
 
 
+def test_each_cause_of_an_outage_is_told_once_and_unread_files_are_not_told_again_for_it() -> None:
+    """Each cause of an outage is told once, in each outage anew; what no file tells is not told again because of it."""
+    stage = Stage(cgroups=True, files_only=True)
+    stage.files.footprints = {WEB: 1 * MIB}
+    with capture_logs() as logged:
+        stage.round()
+        for _ in range(2):
+            for cause in ("it was cut", "permission denied", "it was cut"):
+                stage.engine.down = EngineUnreachable(cause)
+                stage.round()
+            stage.engine.down = None
+            stage.round()
+    assert [line["error"] for line in logged if line["log_level"] == "error"] == ["it was cut", "permission denied"] * 2
+    assert [line["containers"] for line in logged if "containers" in line] == ["demo-api-1"]
+
+
 def test_an_engine_that_never_answered_is_no_outage() -> None:
     """An engine that answers for the first time was not away: nothing was known before."""
     stage = Stage()
