@@ -7,18 +7,12 @@ from pathlib import Path
 import click
 
 from guardian.cli.client import Client
-from guardian.cli.options import Duration, config_option, daemon_command, json_option, state_dir
+from guardian.cli.options import Duration, config_option, daemon_command, directory_option, json_option, state_dir
 from guardian.cli.replies import show_json
 from guardian.cli.report import collect
 from guardian.objectives import baseline as baselines
 
-_directory = click.option(
-    "--state-dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the figures are.  [default: as in the file]",
-)
+_directory = directory_option("Where the figures are.  [default: as in the file]")
 
 
 @click.group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -164,8 +165,6 @@ def _answering(client: Client, process: subprocess.Popen[bytes], log: Path) -> C
 
 def _address(log: Path) -> str:
     """What the daemon said it listens on: with port 0, that is the only place."""
-    import json
-
     for line in log.read_text(errors="replace").splitlines():
         if line.startswith("{") and "address" in (said := json.loads(line)):
             return str(said["address"])

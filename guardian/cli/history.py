@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from guardian.cli.client import Client
-from guardian.cli.options import Duration, daemon_command, state_dir
+from guardian.cli.options import Duration, daemon_command, directory_option, state_dir
 from guardian.cli.replies import show_json
 from guardian.errors import LedgerError, UnreachableError
 from guardian.expose.orders import find_or_parse
@@ -29,13 +29,7 @@ Rows = Sequence[Mapping[str, Any]]
 @click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=30, show_default=True, help="How many rows, newest first.")
 @click.option("--since", "since_s", type=Duration(), metavar="DURATION", help="Only what happened within this, such as 2h.")
 @click.option("--service", metavar="SERVICE", help="Only this service.")
-@click.option(
-    "--state-dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Read the ledger in this directory, without the daemon.",
-)
+@directory_option("Read the ledger in this directory, without the daemon.")
 @daemon_command
 def history(
     limit: int, since_s: float | None, service: str | None, directory: Path | None, client: Client, as_json: bool

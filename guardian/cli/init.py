@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardian.cli import options
-from guardian.cli.options import Duration
+from guardian.cli.options import Duration, files_option
 from guardian.cli.replies import printable
 from guardian.config.load import loads
 from guardian.errors import ConfigError, EngineError, GuardianError
@@ -52,15 +52,7 @@ class Material:
 
 
 @click.command()
-@click.option(
-    "--file",
-    "-f",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A Compose file; repeat it for more.  [default: those that Compose would find here]",
-)
+@files_option("A Compose file")
 @click.option(
     "--project", "-p", "projects", multiple=True, metavar="NAME", help="The Compose project; with --running, several."
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardian.cli import options
-from guardian.cli.options import Duration, config_option, json_option
+from guardian.cli.options import Duration, config_option, files_option, json_option
 from guardian.cli.replies import printable, show_json
 from guardian.config.load import load
 from guardian.config.schema import Config, ServiceConfig
@@ -79,15 +79,7 @@ class Applied:
 @click.option(
     "--write", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write a Compose file to lay over yours."
 )
-@click.option(
-    "--file",
-    "-f",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="With --write: your Compose file; repeat it for more.  [default: those that Compose would find here]",
-)
+@files_option("With --write: your Compose file")
 @click.option(
     "--sample",
     "sample_s",

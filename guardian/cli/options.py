@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import yaml
@@ -14,6 +14,8 @@ from guardian.cli.client import Client
 from guardian.config.schema import WebConfig
 from guardian.errors import ConfigError, Problem
 from guardian.units import parse_ratio, parse_seconds
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 DEFAULT_CONFIG = Path("/etc/guardian/guardian.yaml")
 DEFAULT_STATE_DIR = Path("/var/lib/guardian")
@@ -34,6 +36,17 @@ config_option = click.option(
     help=f"The daemon's configuration file, to find it by.  [default: {DEFAULT_CONFIG}]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def directory_option(text: str) -> Callable[[Decorated], Decorated]:
+    """--state-dir, as `directory`; `text` says what is read there."""
+    return click.option("--state-dir", "directory", type=click.Path(path_type=Path), metavar="DIR", help=text)
+
+
+def files_option(text: str) -> Callable[[Decorated], Decorated]:
+    """--file, any number of Compose files, as `files`; `text` says of what."""
+    more = f"{text}; repeat it for more.  [default: those that Compose would find here]"
+    return click.option("--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help=more)
 
 
 def daemon_command(function: Callable[..., None]) -> Callable[..., None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from guardian.cli.options import Duration
+from guardian.cli.options import Duration, directory_option
 from guardian.cli.replies import show_json
 from guardian.units import format_bytes, format_cores, format_ratio, format_seconds
 
@@ -34,13 +34,7 @@ Named = Sequence[tuple[str, "Summary"]]
 @click.option(
     "--since", "since_s", type=Duration(), default="24h", show_default=True, metavar="DURATION", help="How far to go back."
 )
-@click.option(
-    "--state-dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the recording lies.  [default: state_dir of FILE]",
-)
+@directory_option("Where the recording lies.  [default: state_dir of FILE]")
 @click.option(
     "--plot", "picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw it, too: memory, CPU, who was away."
 )

@@ -11,7 +11,7 @@ import click
 
 from guardian.cli.client import Client
 from guardian.cli.history import MAX_ROWS, history_rows
-from guardian.cli.options import Duration, daemon_command, state_dir
+from guardian.cli.options import Duration, daemon_command, directory_option, state_dir
 from guardian.cli.replies import show_json
 from guardian.errors import GuardianError
 from guardian.objectives import baseline as baselines
@@ -38,13 +38,7 @@ BEFORE_S = 7 * DAY_S  # a service may have been shed for so long before the time
     "--html", "html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page to this file."
 )
 @click.option("--baseline", "name", metavar="NAME", help="Compare with this baseline.  [default: the newest]")
-@click.option(
-    "--state-dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the figures are.  [default: as in the file]",
-)
+@directory_option("Where the figures are.  [default: as in the file]")
 @daemon_command
 def report(since_s: float, html: Path | None, name: str | None, directory: Path | None, client: Client, as_json: bool) -> None:
     """Show which objectives are met, and what each service's time was spent on.

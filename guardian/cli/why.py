@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardian.cli.options import config_option, json_option, state_dir
+from guardian.cli.options import config_option, directory_option, json_option, state_dir
 from guardian.cli.replies import printable, show_json
 from guardian.units import format_ratio, format_seconds
 
@@ -54,13 +54,7 @@ def parsed(text: str) -> float | None:
 @click.option(
     "--at", "at_wall_s", type=Moment(), metavar="TIME", help="What was decided then, such as 14:30 or '2026-11-25 14:30'."
 )
-@click.option(
-    "--state-dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the recording lies.  [default: as in the configuration file]",
-)
+@directory_option("Where the recording lies.  [default: as in the configuration file]")
 @config_option
 @json_option
 def why(service: str | None, at_wall_s: float | None, directory: Path | None, config: Path | None, as_json: bool) -> None:

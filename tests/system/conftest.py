@@ -11,6 +11,7 @@ from support import small
 from support.daemon import GuardianProcess
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
+from support.processes import Processes
 from support.socket_proxy import SocketProxy
 from support.standin import import_standin
 
@@ -61,6 +62,13 @@ def platform(small_platform: ReferencePlatform) -> ReferencePlatform:
     """The small platform, as it was at first: all of it runs, and nothing presses."""
     small.reset(small_platform)
     return small_platform
+
+
+@pytest.fixture
+def processes(platform: ReferencePlatform, standin_engine: PrivateEngine) -> Iterator[Processes]:
+    """Of the small platform, past the engine; one that a test has suspended goes on afterwards."""
+    yield Processes(platform, standin_engine, small.SERVICES)
+    standin_engine.resume()
 
 
 @pytest.fixture

@@ -35,12 +35,6 @@ def small_platform(standin_engine: PrivateEngine) -> Iterator[ReferencePlatform]
 
 
 @pytest.fixture
-def processes(platform: ReferencePlatform, standin_engine: PrivateEngine) -> Iterator[Processes]:
-    yield Processes(platform, standin_engine, small.SERVICES)
-    standin_engine.resume()
-
-
-@pytest.fixture
 def guardian(
     make_guardian: Callable[..., GuardianProcess], standin_engine: PrivateEngine, processes: Processes, tmp_path: Path
 ) -> GuardianProcess:

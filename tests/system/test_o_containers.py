@@ -62,11 +62,6 @@ def guardian(make_guardian: Make, platform: ReferencePlatform, settings: dict[st
 
 
 @pytest.fixture
-def processes(platform: ReferencePlatform, standin_engine: PrivateEngine) -> Processes:
-    return Processes(platform, standin_engine, small.SERVICES)
-
-
-@pytest.fixture
 def rebuilt(platform: ReferencePlatform) -> Iterator[ReferencePlatform]:
     """The platform, whose victim is there again afterwards."""
     yield platform
