@@ -57,6 +57,11 @@ _ALL = (
     Spec(
         "guardian_rollout_began_timestamp_seconds", "gauge", "When the newest roll-out was begun, in seconds since the epoch."
     ),
+    Spec(
+        "guardian_rollout_due_timestamp_seconds",
+        "gauge",
+        "By when a roll-out that runs has to have taken its next step, by its own waits; absent while none runs.",
+    ),
     Spec("guardian_engine_up", "gauge", "1 while the engine answers, else 0."),
     Spec(
         "guardian_engine_request_duration_seconds",

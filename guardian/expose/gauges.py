@@ -76,6 +76,7 @@ def _rollout(out: Families, known: KnownRollOut) -> None:
     for state in RollOutState:
         out.add("guardian_rollout_state", state is known.state, state.value)
     out.add("guardian_rollout_began_timestamp_seconds", known.progress.began_wall_s)
+    out.add("guardian_rollout_due_timestamp_seconds", known.due_wall_s)
 
 
 def _host(out: Families, host: HostReading) -> None:

@@ -136,6 +136,7 @@ class KnownRollOut(NamedTuple):
 
     progress: Progress
     state: RollOutState
+    due_wall_s: float | None = None  # while it runs: by when it has taken its next step, or has failed, by its own waits
 
 
 class RollOutWatch:
@@ -158,7 +159,13 @@ class RollOutWatch:
             self._progress = None
         if self._progress is None:
             return None
-        return KnownRollOut(self._progress, self._state(self._progress))
+        state = self._state(self._progress)
+        return KnownRollOut(self._progress, state, self._due_wall_s(self._progress) if state is RollOutState.RUNNING else None)
+
+    def _due_wall_s(self, progress: Progress) -> float | None:
+        """It writes down each step; between two it waits for a start, for health and for the soak at most."""
+        waits = progress.settings
+        return None if self._seen is None else self._seen[1] / 1e9 + waits.wait_s + waits.healthy_within_s + waits.soak_s
 
     def _state(self, progress: Progress) -> RollOutState:
         if progress.stage is Stage.DONE:

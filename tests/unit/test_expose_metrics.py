@@ -25,6 +25,7 @@ from guardian.expose.exposition import encode
 from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
 from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal, Strain
+from guardian.rollout.progress import RollOutState
 from guardian.storage.growth import storage_of
 from guardian.storage.values import KnownStorage, Reading, ServiceDisk
 from guardian.telemetry import Objective, Telemetry
@@ -138,7 +139,9 @@ def test_every_metric_of_the_catalog_is_exposed_once_there_is_something_to_show(
     stored = storage_of([Reading(AT_WALL_S + hour * 3600, hour, 100, {key("api"): ServiceDisk(hour, 0)}) for hour in range(3)])
     assessment = replace(shown.assessment, phases=phases)
     limited = msgspec.structs.replace(shown.config, services={"api": ServiceConfig(limits=Resources(memory=Bytes(2**30)))})
-    metrics = showing(replace(shown, assessment=assessment, config=limited, storage=KnownStorage(stored)))
+    assert shown.rollout is not None
+    rollout = shown.rollout._replace(state=RollOutState.RUNNING, due_wall_s=AT_WALL_S)
+    metrics = showing(replace(shown, assessment=assessment, config=limited, storage=KnownStorage(stored), rollout=rollout))
     exercise(metrics)
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name, _ in scrape(metrics)}
     assert {name for name in names if not name.startswith("process_")} == set(CATALOG)
