@@ -28,9 +28,17 @@ class Processes:
         return any((task / "stat").read_text().rpartition(")")[2].split()[0] == "D" for task in tasks)
 
     def grow(self, service: str, size_bytes: int) -> None:
-        """At 200 MiB a second, by the socket in the container's root; does not wait."""
+        """At 200 MiB a second; does not wait."""
+        self._ctl(service, "grow", str(size_bytes), f"{200 * MIB}B/s")
+
+    def jump(self, service: str, size_bytes: int) -> None:
+        """Up or down, as fast as it can; does not wait."""
+        self._ctl(service, "jump", str(size_bytes))
+
+    def _ctl(self, service: str, *words: str) -> None:
+        """One order, by the socket in the container's root."""
         socket = f"/proc/{self._pids[service]}/root/standin.sock"
-        order = [standin_program(), "ctl", "grow", str(size_bytes), f"{200 * MIB}B/s"]
+        order = [standin_program(), "ctl", *words]
         subprocess.run(order, env={"STANDIN_SOCKET": socket}, check=True, capture_output=True, timeout=10)
 
 

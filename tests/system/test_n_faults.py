@@ -7,9 +7,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -39,7 +37,6 @@ from support.socket_proxy import Instead, SocketProxy
 from support.waiting import eventually
 
 Make = Callable[..., GuardianProcess]
-FROZEN_S = 6.0  # more than LATE_S of the daemon
 
 
 @pytest.fixture
@@ -228,24 +225,6 @@ def test_a_stop_that_fails_is_no_stop(
 
 
 # --- the daemon itself ----------------------------------------------------------------------------------------------
-
-
-def test_a_daemon_that_was_frozen_goes_on(guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy) -> None:
-    """A daemon that was frozen amid a shed, for longer than any call may take, goes on from what is so, and it shows."""
-    gate = proxy.hold("answered", small.is_stop)
-    small.press(platform)
-    assert gate.reached.wait(20), "no stop was sent"
-    os.kill(guardian.pid, signal.SIGSTOP)
-    try:
-        eventually(lambda: platform.running() == small.SERVICES - {small.VICTIM}, "the engine stops it")
-        small.relax(platform)
-        gate.open()
-        time.sleep(FROZEN_S)
-    finally:
-        os.kill(guardian.pid, signal.SIGCONT)
-    restores(guardian, platform)
-    assert guardian.metric("guardian_time_jumps_total", kind="late") == 1
-    assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
 
 
 def test_a_daemon_without_descriptors_acts_once_it_has_some(
