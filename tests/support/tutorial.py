@@ -89,8 +89,9 @@ def _plain(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def without_figures(page: str) -> list[str]:
-    """Its lines without what differs from run to run and from host to host: figures, widths of tables, the engine's name."""
+    """Its lines without what differs from run to run and from host to host: figures, sums, widths of tables, the engine's name."""
     text = re.sub(r"engine up \(.*?\)", "engine up", page).replace("_", "-")
+    text = re.sub(r"\b[0-9a-f]{64}\b", "#", text)
     text = re.sub(r"\d[\d.:]*", "#", text)
     text = re.sub(r"#( #|-#)*", "#", re.sub(r"(?:#(?:ms|[dhms]))+", "#", text))
     lines = (re.sub(r"[ ─]+", " ", raw).strip() for raw in text.splitlines())

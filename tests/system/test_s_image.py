@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,35 +18,10 @@ from support.debian_root import debian_root
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.socket_proxy import SocketProxy
+from support.source import ROOT, wheels
 from support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
 CONTEXT = ("Dockerfile", "requirements.txt", "requirements-build.txt", "pyproject.toml", "README.md", "LICENSE", "guardian")
-LOCKS = ("requirements.txt", "requirements-build.txt")
-
-
-def wheels() -> Path:
-    """What the locks name, downloaded once for each state of them: the private engine's containers have no network."""
-    locked = hashlib.sha256(b"".join((ROOT / lock).read_bytes() for lock in LOCKS)).hexdigest()[:16]
-    folder = ROOT / ".cache" / f"image-wheels-{locked}"
-    if not folder.exists():
-        making = folder.with_suffix(".making")
-        shutil.rmtree(making, ignore_errors=True)
-        for lock in LOCKS:
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "-qq",
-                "download",
-                "--no-deps",
-                "--only-binary",
-                ":all:",
-                "--require-hashes",
-            ]
-            subprocess.run([*command, "--dest", making, "-r", ROOT / lock], check=True)
-        making.rename(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,27 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-SOURCE = (
-    "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements.txt", "requirements-build.txt",
-    "guardian", "config", "systemd", "docs", "scripts/dist.sh",
-)  # fmt: skip
-
-
-def copied(to: Path, made_s: float, mode: int) -> Path:
-    """The source without its history, as if made at `made_s`; files have this mode."""
-    for name in SOURCE:
-        source, target = ROOT / name, to / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    for path in [path for path in to.rglob("*") if path.is_file()]:
-        path.chmod(mode if path.suffix != ".sh" else 0o755)
-        os.utime(path, (made_s, made_s))
-    return to
+from support.source import ROOT, copied
 
 
 def built(source: Path) -> dict[str, str]:
