@@ -36,7 +36,11 @@ Named = Sequence[tuple[str, "Summary"]]
 )
 @directory_option("Where the recording lies.  [default: state_dir of FILE]")
 @click.option(
-    "--plot", "picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw it, too: memory, CPU, who was away."
+    "--plot",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE.svg|png",
+    help="Draw it, too: memory, CPU, who was away.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay(
@@ -76,8 +80,22 @@ def replay(
 
 def check_picture(file: Path | None) -> None:
     """Before the work, not after it."""
-    if file is not None and file.suffix != ".svg":
-        raise click.BadParameter(f"{file}: pictures are SVG: give a name that ends in .svg", param_hint="--plot")
+    if file is None:
+        return
+    if file.suffix == ".png":
+        from guardian.errors import GuardianError
+
+        try:
+            from guardian.replay.png import font
+
+            font()
+        except (ImportError, TypeError) as error:
+            raise GuardianError(
+                f"{file}: a PNG needs the library Pillow, 10.1 or newer ({error}): install it by `pip install "
+                "'guardian-docker[plot]'`, with pipx by `pipx inject guardian-docker pillow`, or name a file that ends in .svg"
+            ) from None
+    elif file.suffix != ".svg":
+        raise click.BadParameter(f"{file}: pictures are SVG or PNG: give a name that ends in .svg or .png", param_hint="--plot")
 
 
 def draw_picture(file: Path | None, found: Named, simulated: bool = False) -> None:
@@ -85,11 +103,19 @@ def draw_picture(file: Path | None, found: Named, simulated: bool = False) -> No
     if file is None:
         return
     from guardian.errors import GuardianError
-    from guardian.replay.plot import drawing
+    from guardian.replay.plot import drawn
 
+    since_wall_s = found[0][1].since_wall_s or 0.0
+    picture = drawn(found, (lambda wall_s: format_seconds(round(wall_s - since_wall_s))) if simulated else _axis)
     try:
-        since_wall_s = found[0][1].since_wall_s or 0.0
-        file.write_text(drawing(found, (lambda wall_s: format_seconds(round(wall_s - since_wall_s))) if simulated else _axis))
+        if file.suffix == ".png":
+            from guardian.replay.png import png
+
+            file.write_bytes(png(picture))
+        else:
+            from guardian.replay.svg import svg
+
+            file.write_text(svg(picture))
     except OSError as error:
         raise GuardianError(f"{file}: {error.strerror or error}; name another file by --plot") from None
 

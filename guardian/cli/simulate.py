@@ -25,7 +25,11 @@ from guardian.cli.replies import show_json
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Another one, to be shown beside it.")
 @click.option("--for", "for_s", type=Duration(), metavar="DURATION", help="How much of it.  [default: as long as it says]")
 @click.option(
-    "--plot", "picture", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw it, too: memory, CPU, who was away."
+    "--plot",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE.svg|png",
+    help="Draw it, too: memory, CPU, who was away.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def simulate(scenario: str, file: Path, against: Path | None, for_s: float | None, picture: Path | None, as_json: bool) -> None:

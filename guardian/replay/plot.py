@@ -1,4 +1,4 @@
-"""A replay as a picture: memory and CPU over time with their marks, and how many services were away. SVG, written by hand.
+"""A replay as a picture: memory and CPU over time with their marks, and how many services were away. svg.py and png.py make files of it.
 
 Two configurations differ by dashes as well as by colour, and every line has its name.
 """
@@ -6,70 +6,108 @@ Two configurations differ by dashes as well as by colour, and every line has its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from xml.sax.saxutils import escape
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 from guardian.model import Signal
 from guardian.replay.summary import Summary, thinned
 
-WIDTH, LEFT, RIGHT, TOP = 1000, 60, 20, 40
+WIDTH, LEFT, TOP = 1000, 60, 40
 PANEL, GAP = 200, 50  # heights
+FONT_SIZE = 12
 COLOURS = ("#0b5cad", "#b3541e")
-DASHES = ("", "6 4")
+INK, FRAME, GRID, BOTH = "#222222", "#999999", "#e4e4e4", "#555555"  # `BOTH`: a mark that both configurations have
+DASHES = ((), (6, 4))
+MARK_DASH = (2, 3)
+LABEL = 72  # the width of a mark's label, right of the panel
 SHOWN = (Signal.MEMORY, Signal.PLATFORM_MEMORY, Signal.CPU, Signal.PLATFORM_CPU)
 TICKS = 5  # on the axis of time
 
 Named = Sequence[tuple[str, Summary]]
+Point = tuple[float, float]
 
 
-def drawing(found: Named, when: Callable[[float], str]) -> str:
-    """The whole file. `when` writes a time for the axis. `found` has at most two, and something was recorded."""
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Straight lines from point to point, and back to the first where it is `closed`. Dashes: lengths drawn and left out, in turn."""
+
+    points: tuple[Point, ...]
+    colour: str
+    width: float = 1.0
+    dash: tuple[int, ...] = ()
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A line of it on its baseline, which begins, ends or has its middle at `x`."""
+
+    x: float
+    y: float
+    text: str
+    anchor: Literal["start", "middle", "end"]
+    colour: str = INK
+
+
+Shape = Path | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """On white, in pixels from the upper left corner; what comes later lies above."""
+
+    width: int
+    height: int
+    shapes: tuple[Shape, ...]
+
+
+def drawn(found: Named, when: Callable[[float], str]) -> Picture:
+    """`when` writes a time for the axis. `found` has one or two, and something was recorded."""
     since_s = min(one.since_wall_s or 0.0 for _, one in found)
     until_s = max(one.until_wall_s or 0.0 for _, one in found)
     span_s = max(1.0, until_s - since_s)
+    right = WIDTH - LABEL * len(found) - 8
 
     def x(at_s: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (at_s - since_s) / span_s
+        return LEFT + (right - LEFT) * (at_s - since_s) / span_s
 
+    times_s = [since_s + span_s * number / TICKS for number in range(TICKS + 1)]
     signals = [signal for signal in SHOWN if any(signal in one.curves for _, one in found)]
-    parts = [_legend(found)]
+    shapes = [*_legend(found)]
     top = TOP + GAP
     for signal in signals:
-        parts += _panel(signal, found, x, top)
+        shapes += [*_frame(top, right, signal.value.replace("_", " "), map(x, times_s)), *_signal(signal, found, x, top, right)]
         top += PANEL + GAP
-    parts += _away(found, x, top)
-    top += PANEL + GAP
-    for number in range(TICKS + 1):
-        at_s = since_s + span_s * number / TICKS
-        anchor = "start" if number == 0 else "end" if number == TICKS else "middle"
-        parts.append(_text(x(at_s), top - GAP + 18, when(at_s), anchor))
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{WIDTH}" height="{top}" '
-        f'font-family="sans-serif" font-size="12" role="img" aria-label="guardian replay">\n'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>\n{body}\n</svg>\n'
-    )
+    shapes += [*_frame(top, right, "services away", map(x, times_s)), *_away(found, x, top)]
+    for at_s in times_s:
+        shapes.append(Text(x(at_s), top + PANEL + 18, when(at_s), "start" if at_s == since_s else "middle"))
+    return Picture(WIDTH, top + PANEL + GAP, tuple(shapes))
 
 
-def _panel(signal: Signal, found: Named, x: Callable[[float], float], top: float) -> Iterable[str]:
-    """One signal from 0 to 100%, with the marks of each configuration."""
+def _signal(signal: Signal, found: Named, x: Callable[[float], float], top: float, right: float) -> Iterable[Shape]:
+    """From 0 to 100%, with the marks of each configuration, or those of both where they are the same."""
 
     def y(ratio: float) -> float:
         return top + PANEL * (1.0 - min(1.0, ratio))
 
-    yield _frame(top, signal.value.replace("_", " "))
     for ratio in (0.0, 0.5, 1.0):
-        yield _text(LEFT - 8, y(ratio) + 4, f"{ratio:.0%}", "end")
-    for place, (_, one) in enumerate(found):
-        soft, hard, _recover = one.marks.get(signal, (None, None, None))
-        for name, mark in (("soft", soft), ("hard", hard)):
+        yield Text(LEFT - 8, y(ratio) + 4, f"{ratio:.0%}", "end")
+    marks = [one.marks.get(signal, (None, None, None))[:2] for _, one in found]
+    same = marks[0] == marks[-1]
+    for place, (soft, hard) in enumerate(marks[:1] if same else marks):
+        colour = COLOURS[place] if len(found) == 1 or not same else BOTH
+        lowest = -1.0  # of the labels so far
+        for name, mark in (("hard", hard), ("soft", soft)):
             if mark is not None:
-                yield _line(LEFT, y(mark), WIDTH - RIGHT, y(mark), COLOURS[place], "2 3")
-                yield _text(WIDTH - RIGHT - 4 - 90 * place, y(mark) - 3, f"{name} {mark:.0%}", "end", COLOURS[place])
-        points = " ".join(f"{x(at_s):.1f},{y(ratio):.1f}" for at_s, ratio in thinned(one.curves.get(signal, [])))
-        yield _curve(points, place)
+                yield Path(((LEFT, y(mark)), (right, y(mark))), colour, 1.0, MARK_DASH)
+                lowest = max(y(mark) + 4, lowest + FONT_SIZE + 1)
+                yield Text(right + 8 + LABEL * place, lowest, f"{name} {mark:.0%}", "start", colour)
+    for place, (_, one) in enumerate(found):
+        yield _curve(((x(at_s), y(ratio)) for at_s, ratio in thinned(one.curves.get(signal, []))), place)
 
 
-def _away(found: Named, x: Callable[[float], float], top: float) -> Iterable[str]:
+def _away(found: Named, x: Callable[[float], float], top: float) -> Iterable[Shape]:
     """How many services were stopped or throttled, in steps."""
     steps = [_steps(one) for _, one in found]
     most = max((count for one in steps for _, count in one), default=0)
@@ -77,16 +115,11 @@ def _away(found: Named, x: Callable[[float], float], top: float) -> Iterable[str
     def y(count: int) -> float:
         return top + PANEL * (1.0 - count / max(1, most))
 
-    yield _frame(top, "services away")
-    yield _text(LEFT - 8, y(0) + 4, "0", "end")
-    if most:
-        yield _text(LEFT - 8, y(most) + 4, str(most), "end")
+    for count in {0, most}:
+        yield Text(LEFT - 8, y(count) + 4, str(count), "end")
     for place, one in enumerate(steps):
-        points, before = [], 0
-        for at_s, count in one:
-            points += [f"{x(at_s):.1f},{y(before):.1f}", f"{x(at_s):.1f},{y(count):.1f}"]
-            before = count
-        yield _curve(" ".join(points), place)
+        corners = [(at_s, count) for (_, before), (at_s, after) in pairwise(one) for count in (before, after)]
+        yield _curve(((x(at_s), y(count)) for at_s, count in [one[0], *corners]), place)
 
 
 def _steps(one: Summary) -> list[tuple[float, int]]:
@@ -101,32 +134,22 @@ def _steps(one: Summary) -> list[tuple[float, int]]:
     return [*found, (until_s, count)]
 
 
-def _legend(found: Named) -> str:
-    lines = []
+def _legend(found: Named) -> Iterable[Shape]:
     for place, (name, _) in enumerate(found):
-        at_y = 20 + 18 * place
-        lines.append(_line(LEFT, at_y, LEFT + 40, at_y, COLOURS[place], DASHES[place], 2))
-        lines.append(_text(LEFT + 48, at_y + 4, name, "start"))
-    return "\n".join(lines)
+        y = 20 + 18 * place
+        yield Path(((LEFT, y), (LEFT + 40, y)), COLOURS[place], 2.0, DASHES[place])
+        yield Text(LEFT + 48, y + 4, name, "start")
 
 
-def _frame(top: float, title: str) -> str:
-    box = (
-        f'<rect x="{LEFT}" y="{top}" width="{WIDTH - LEFT - RIGHT}" height="{PANEL}" fill="none" stroke="#999999" '
-        f'stroke-width="1"/>'
-    )
-    return f"{box}\n{_text(LEFT, top - 8, title, 'start')}"
+def _frame(top: float, right: float, title: str, at: Iterable[float]) -> Iterable[Shape]:
+    """Around a panel; `at`: where the axis of time has figures."""
+    bottom = top + PANEL
+    for x in at:
+        yield Path(((x, top), (x, bottom)), GRID)
+    yield Path(((LEFT, top + PANEL / 2), (right, top + PANEL / 2)), GRID)
+    yield Path(((LEFT, top), (right, top), (right, bottom), (LEFT, bottom)), FRAME, closed=True)
+    yield Text(LEFT, top - 8, title, "start")
 
 
-def _curve(points: str, place: int) -> str:
-    dash = f' stroke-dasharray="{DASHES[place]}"' if DASHES[place] else ""
-    return f'<polyline points="{points}" fill="none" stroke="{COLOURS[place]}" stroke-width="1.5"{dash}/>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str, width: float = 1) -> str:
-    dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<line x1="{x1}" y1="{y1:.1f}" x2="{x2}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width}"{dashed}/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "#222222") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+def _curve(points: Iterable[Point], place: int) -> Path:
+    return Path(tuple(points), COLOURS[place], 1.5, DASHES[place])

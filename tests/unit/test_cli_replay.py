@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image, ImageColor
 from support.moments import CALM_S, an_overload
 from support.recordings import written
 
 from guardian.cli.main import main
+from guardian.replay.plot import COLOURS, GAP, LEFT, PANEL, TOP, WIDTH
 
 YAML = """
 version: 1
@@ -97,7 +100,7 @@ def test_it_draws_a_picture(state_dir: Path, files: tuple[Path, Path], tmp_path:
     assert result.exit_code == 0, result.output
     root = ElementTree.fromstring(picture.read_text())
     svg = "{http://www.w3.org/2000/svg}"
-    curves = root.findall(f"{svg}polyline")
+    curves = [line for line in root.findall(f"{svg}polyline") if line.get("stroke-width") == "1.5"]
     assert len(curves) == 6
     assert [curve.get("stroke-dasharray") for curve in curves] == [None, "6 4"] * 3
     width, height = int(root.get("width", 0)), int(root.get("height", 0))
@@ -107,8 +110,38 @@ def test_it_draws_a_picture(state_dir: Path, files: tuple[Path, Path], tmp_path:
     assert {"memory", "cpu", "services away", "soft 80%", "soft 95%", str(files[0]), str(files[1])} <= texts
 
 
+def test_it_draws_the_same_as_png(state_dir: Path, files: tuple[Path, Path], tmp_path: Path) -> None:
+    """With --plot FILE.png the same is drawn, with twice as many pixels: the colours of both configurations are in every panel."""
+    picture = tmp_path / "yesterday.png"
+    result = replay(
+        "--config", files[0], "--against", files[1], "--since", EVER, "--state-dir", state_dir, "--plot", picture, "--json"
+    )
+    assert result.exit_code == 0, result.output
+    image = Image.open(picture)
+    assert (image.format, image.mode, image.width) == ("PNG", "RGB", 2 * WIDTH)
+    for top in range(2 * (TOP + GAP), image.height - 2 * GAP, 2 * (PANEL + GAP)):
+        panel = image.crop((2 * LEFT, top, image.width, top + 2 * PANEL))
+        colours = {colour for _, colour in panel.getcolors(panel.width * panel.height) or ()}
+        assert {ImageColor.getrgb(colour) for colour in ("#ffffff", *COLOURS)} <= colours
+
+
+def test_without_pillow_a_png_is_refused_with_what_to_install(
+    state_dir: Path, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Pillow is not installed, a PNG is refused before the work, with what to install; an SVG needs none."""
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "guardian.replay.png", raising=False)
+    here = ("--config", files[0], "--since", EVER, "--state-dir", state_dir, "--plot")
+    result = replay(*here, tmp_path / "yesterday.png")
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "pip install 'guardian-docker[plot]'" in said
+    assert "Recorded" not in said
+    assert replay(*here, tmp_path / "yesterday.svg").exit_code == 0
+
+
 @pytest.mark.parametrize(
-    ("name", "says"), [("picture.gif", "give a name that ends in .svg"), ("none/picture.svg", "name another file")]
+    ("name", "says"), [("picture.gif", "give a name that ends in .svg or .png"), ("none/picture.svg", "name another file")]
 )
 def test_a_picture_that_cannot_be_drawn_is_told(
     state_dir: Path, files: tuple[Path, Path], tmp_path: Path, name: str, says: str
