@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from support.compose_projects import FOLDER, REFUSED_BY_V1, SIZES
+from support.compose_projects import FOLDER, REFUSED, SIZES
 from support.images import BUSYBOX
 from support.private_engine import PrivateEngine
 
@@ -197,8 +197,8 @@ def test_compose_takes_an_override_of_every_project(name: str, tmp_path: Path) -
     compose = find_compose(os.environ)[0]
     calls = ComposeCalls(compose, (*files, output), FOLDER / name, name)
     profiles = [profile for one in project.services.values() for profile in one.profiles]
-    if compose.words == ("docker-compose",) and name in REFUSED_BY_V1:
-        with pytest.raises(ComposeError, match=REFUSED_BY_V1[name]):
+    if name in REFUSED:
+        with pytest.raises(ComposeError, match=REFUSED[name]):
             ComposeCalls(compose, files, FOLDER / name, name).config(profiles)
         own = read_files([*files, output], FOLDER / name, {})
         assert all(one.memory_limit_bytes == 192 * MIB for one in own.services.values())
