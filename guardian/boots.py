@@ -88,8 +88,11 @@ def ended_with_host(ran: Ran, platform: Platform, config: Config, run_id: str, n
     found: dict[ServiceKey, list[str]] = {}
     for id_ in ran.containers:
         container = platform.containers.get(id_)
-        if container is not None and not container.state.up and not container.oneoff and not container.swarm:
-            found.setdefault(container.service, []).append(id_)
+        if container is None or container.state.up or container.oneoff or container.swarm:
+            continue
+        if container.service in platform.awaited and id_ in platform.completed:
+            continue  # its work was done just before
+        found.setdefault(container.service, []).append(id_)
     return [
         Action(
             id=f"{run_id}-boot-{number}",

@@ -109,6 +109,7 @@ class Container:
     cpu_limit_cores: float | None = None
     labels: Labels = Labels()
     depends_on: tuple[str, ...] = ()  # service names of the same project
+    awaits: tuple[str, ...] = ()  # those of them that have to be completed first, as far as the labels tell
     shares: tuple[str, ...] = ()  # owners of namespaces it lives in: container ids or names
     network: str = ""  # host: the host's own; container: that of another; empty: one of its own
     pid: int | None = None  # of its first process, where the engine is on this host; it has none while it does not run
@@ -232,6 +233,7 @@ class ServiceState(StrEnum):
     UNHEALTHY = "unhealthy"  # runs, and its health check says no; or is being restarted for that
     SHED = "shed"  # stopped by guardian
     QUARANTINED = "quarantined"  # stopped by guardian and not to be restored until an operator says so
+    COMPLETED = "completed"  # ended well, and nothing starts it again: a one-shot that has done its work
     STOPPED = "stopped"  # stopped by somebody else, or by itself
     MISSING = "missing"  # in the file, and no container of it
 

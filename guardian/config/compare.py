@@ -49,7 +49,7 @@ def compare(config: Config, containers: Sequence[Container]) -> tuple[Finding, .
 def _services(config: Config, platform: Platform) -> Iterator[Finding]:
     for key, service in platform.services.items():
         name = str(key)
-        if not service.containers:
+        if not service.containers and not service.completed:
             yield Finding(FindingKind.MISSING, name, MEANING[FindingKind.MISSING])
         if service.shielded_by is not None and not service.protected and not service.protect:
             yield Finding(

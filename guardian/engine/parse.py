@@ -23,6 +23,7 @@ SERVICE_LABEL = "com.docker.compose.service"
 NUMBER_LABEL = "com.docker.compose.container-number"
 ONEOFF_LABEL = "com.docker.compose.oneoff"
 DEPENDS_ON_LABEL = "com.docker.compose.depends_on"
+_COMPLETED = "service_completed_successfully"
 SWARM_LABEL = "com.docker.swarm.task.id"
 
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 30 * 86400, "year": 365 * 86400}
@@ -120,6 +121,7 @@ def parse_container(answer: Json, service: ServiceKey, started_s: float | None) 
         cpu_limit_cores=_cpu_limit_cores(host),
         labels=parse_labels(labels),
         depends_on=_depends_on(labels.get(DEPENDS_ON_LABEL, "")),
+        awaits=_awaits(labels.get(DEPENDS_ON_LABEL, "")),
         shares=_shares(host),
         network=_network(host),
         pid=_positive(answer["State"].get("Pid")),
@@ -177,6 +179,12 @@ def _cpu_limit_cores(host: Json) -> float | None:
 def _depends_on(label: str) -> tuple[str, ...]:
     """`db:service_healthy:false,cache:service_started:true` -> `("db", "cache")`."""
     return tuple(name for item in label.split(",") if (name := item.partition(":")[0].strip()))
+
+
+def _awaits(label: str) -> tuple[str, ...]:
+    """`db:service_healthy:false,seed:service_completed_successfully:false` -> `("seed",)`. Compose v1 has no such label."""
+    parts = (item.split(":") for item in label.split(","))
+    return tuple(part[0].strip() for part in parts if part[1:2] == [_COMPLETED] and part[0].strip())
 
 
 def _network(host: Json) -> str:

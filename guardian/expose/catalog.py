@@ -184,7 +184,7 @@ _ALL = (
     Spec(
         "guardian_phase_services",
         "gauge",
-        "Services of this phase alone by state: running, unhealthy, shed, quarantined, stopped, missing.",
+        "Services of this phase alone by state: running, unhealthy, shed, quarantined, completed, stopped, missing.",
         ("phase", "state"),
     ),
     Spec("guardian_service_info", "gauge", "Always 1, for each container; `name` joins to cAdvisor's.", (*SERVICE, "name")),
@@ -230,7 +230,12 @@ _ALL = (
         "What its containers have written and its volumes, as last measured: every six hours. Logs and bind mounts are not in it.",
         SERVICE,
     ),
-    Spec("guardian_service_up", "gauge", "1 if at least one replica runs, else 0.", SERVICE),
+    Spec(
+        "guardian_service_up",
+        "gauge",
+        "1 if at least one replica runs, else 0; absent for a one-shot that has completed.",
+        SERVICE,
+    ),
     Spec(
         "guardian_service_healthy",
         "gauge",

@@ -191,7 +191,8 @@ def _service(out: Families, status: ServiceStatus) -> None:
     out.add("guardian_service_pressure_ratio", strain.cpu_some_avg10_ratio, *labels, "cpu", "some")
     out.add("guardian_service_pressure_ratio", strain.cpu_full_avg10_ratio, *labels, "cpu", "full")
     out.add("guardian_service_restarts_total", status.restarts, *labels)
-    out.add("guardian_service_up", status.running > 0, *labels)
+    if status.state is not ServiceState.COMPLETED:  # that it does not run is no fault
+        out.add("guardian_service_up", status.running > 0, *labels)
     out.add("guardian_service_healthy", status.healthy, *labels)
     out.add("guardian_service_pinned", status.pinned, *labels)
     out.add("guardian_service_shed", status.state in (ServiceState.SHED, ServiceState.QUARANTINED), *labels)

@@ -23,6 +23,7 @@ _SUM = {
     ServiceState.SHED: "shed_s",
     ServiceState.QUARANTINED: "shed_s",
     ServiceState.MISSING: "absent_s",
+    ServiceState.COMPLETED: "completed_s",
 }
 
 

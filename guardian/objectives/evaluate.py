@@ -69,11 +69,11 @@ class Window:
 
 
 def watched_s(one: ServiceHour) -> float:
-    return one.up_s + one.unhealthy_s + one.down_s + one.shed_s + one.absent_s
+    return one.up_s + one.unhealthy_s + one.down_s + one.shed_s + one.absent_s + one.completed_s
 
 
 def counted_s(one: ServiceHour) -> float:
-    """The time that availability is a part of: not when there is no container of it."""
+    """The time that availability is a part of: not when there is no container of it, or when it has completed."""
     return one.up_s + one.unhealthy_s + one.down_s + one.shed_s
 
 

@@ -67,7 +67,7 @@ def add(into: dict[int, _Number], more: Mapping[int, _Number]) -> None:
 
 _SUMS = (
     "up_s", "unhealthy_s", "down_s", "shed_s", "absent_s", "healthy_s", "probes", "failures", "use_s", "byte_s", "core_s",
-    "network_s", "rx_bytes", "tx_bytes",
+    "network_s", "rx_bytes", "tx_bytes", "completed_s",
 )  # fmt: skip
 
 

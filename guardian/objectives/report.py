@@ -76,6 +76,7 @@ def _service(name: str, one: ServiceHour, window: Window) -> dict[str, Any]:
         "down_s": one.down_s,
         "shed_s": one.shed_s,
         "absent_s": one.absent_s,
+        "completed_s": one.completed_s,
         "unknown_s": window.unknown_of(one),
         "healthy_ratio": healthy(one),
         "probes": one.probes,

@@ -29,7 +29,7 @@ NO_TARGETS = Targets()
 
 
 class ServiceHour(msgspec.Struct, array_like=True):
-    """One service in one hour. Each second that was watched is in exactly one of the first five sums."""
+    """One service in one hour. Each second that was watched is in exactly one of the first five sums, or in the last."""
 
     project: str
     name: str
@@ -55,6 +55,7 @@ class ServiceHour(msgspec.Struct, array_like=True):
     network_s: float = 0.0  # of how many seconds the next two are
     rx_bytes: int = 0
     tx_bytes: int = 0
+    completed_s: float = 0.0  # a one-shot that had done its work
 
 
 class PhaseHour(msgspec.Struct, array_like=True):

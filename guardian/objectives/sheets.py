@@ -72,8 +72,8 @@ def _objectives(report: Mapping[str, Any]) -> Sheet:
 
 
 def _services(report: Mapping[str, Any]) -> Sheet:
-    parts = ("up_s", "unhealthy_s", "down_s", "shed_s", "absent_s", "unknown_s")
-    names = ("up", "unhealthy", "down", "shed", "absent", "unknown")
+    parts = ("up_s", "unhealthy_s", "down_s", "shed_s", "absent_s", "completed_s", "unknown_s")
+    names = ("up", "unhealthy", "down", "shed", "absent", "completed", "unknown")
     rows = tuple(
         (
             str(one["phase"]),
@@ -84,7 +84,7 @@ def _services(report: Mapping[str, Any]) -> Sheet:
         )
         for one in report["services"]
     )
-    note = "availability is up / (up + unhealthy + down + shed); shed is time that Guardian took; absent and unknown are no part of it"
+    note = "availability is up / (up + unhealthy + down + shed); shed is time that Guardian took; absent, completed and unknown are no part of it"
     return Sheet(
         "Availability",
         ("phase", "service", "availability", *names, "healthy"),

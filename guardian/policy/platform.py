@@ -30,6 +30,7 @@ class Service:
     restarts_per_hour: int = 0  # while it is unhealthy; 0: it is not restarted for that
     stop_timeout_s: float = ENGINE_STOP_TIMEOUT_S
     containers: tuple[Container, ...] = ()
+    completed: bool = False  # it has none of them left to manage: all have ended well, and nothing starts them again
     requires: frozenset[ServiceKey] = frozenset()  # what it cannot do without
     depends_on: frozenset[ServiceKey] = frozenset()  # order only
     shielded_by: ServiceKey | None = None  # a protected service that requires it
@@ -69,6 +70,7 @@ class Platform:
     unmanaged: tuple[str, ...] = ()  # running containers in scope that no phase lists
     problems: tuple[str, ...] = ()  # in words: labels that could not be used, Swarm tasks …
     completed: frozenset[str] = frozenset()  # ids of what looks like a completed one-shot, and is managed only where it is owed
+    awaited: frozenset[ServiceKey] = frozenset()  # one-shots for sure: others depend on their being completed, as labels tell
     usage: Mapping[str, Usage] = field(default_factory=dict)
     read_s: float | None = None
     round_s: float = 5.0
@@ -191,13 +193,15 @@ def resolve(
 
     The file comes first, labels second. `excluded` are container ids that are never managed: guardian's own and the
     proxy it talks through. `cpus` is the capacity that CPU budgets are shares of. Containers of `compose run`, completed
-    one-shots and Swarm tasks are never managed. `owed` are ids of containers that the ledger holds: one that guardian
-    stopped may look like a completed one-shot, and is none.
+    one-shots and Swarm tasks are never managed; of a service that has no other container it is known that it has completed.
+    `owed` are ids of containers that the ledger holds: one that guardian stopped may look like a completed one-shot, and is none.
     """
     grouped: dict[ServiceKey, list[Container]] = {}
     unmanaged: list[str] = []
     problems: list[str] = []
     completed: set[str] = set()
+    ended: set[ServiceKey] = set()
+    awaited = frozenset(ServiceKey(one.service.project, name) for one in inventory.containers for name in one.awaits)
     phases = {phase.phase: phase for phase in config.phases}
     listed = {name: phase.phase for phase in config.phases for name in phase.services}
     by_label: dict[ServiceKey, int] = {}
@@ -209,18 +213,21 @@ def resolve(
         if container.swarm:
             problems.append(f"{container.name}: a Swarm task; Swarm would start it again, so it is not managed")
             continue
-        if container.completed:
+        done = container.completed or (container.service in awaited and _ended_well(container))
+        if done:
             completed.add(container.id)
-            if container.id not in owed:
-                continue
         label = container.labels.phase
         if container.service.name not in listed and (label is None or label not in phases):
-            if label is not None:
+            if label is not None and not done:
                 problems.append(f"{container.name}: label guardian.phase={label}: the file has no such phase")
             if container.state.up:
                 unmanaged.append(container.name)
             continue
-        grouped.setdefault(container.service, []).append(container)
+        members = grouped.setdefault(container.service, [])
+        if done and container.id not in owed:
+            ended.add(container.service)
+        else:
+            members.append(container)
         if container.service.name not in listed and label is not None:
             by_label[container.service] = min(label, by_label.get(container.service, label))
 
@@ -233,7 +240,9 @@ def resolve(
     services = {}
     for key, containers in grouped.items():
         phase = listed.get(key.name) or by_label[key]
-        services[key] = _service(config, key, phase, tuple(sorted(containers, key=lambda c: (c.number, c.name))))
+        replicas = tuple(sorted(containers, key=lambda c: (c.number, c.name)))
+        service = _service(config, key, phase, replicas)
+        services[key] = replace(service, completed=True) if key in ended and not replicas else service
     services = _with_dependencies(config, services)
     services = _with_shares(config, services, cpus)
     return Platform(
@@ -242,6 +251,7 @@ def resolve(
         unmanaged=tuple(sorted(unmanaged)),
         problems=tuple(sorted(set(problems))),
         completed=frozenset(completed),
+        awaited=awaited,
         usage=inventory.usage,
         read_s=inventory.at_s,
         round_s=inventory.round_s,
@@ -292,6 +302,10 @@ def _service(config: Config, key: ServiceKey, phase_number: int, containers: tup
             override.reservations.cpus or override.limits.cpus or container.cpu_limit_cores for container in containers
         ),
     )
+
+
+def _ended_well(container: Container) -> bool:
+    return container.state is ContainerState.EXITED and container.exit_code == 0
 
 
 def _with_dependencies(config: Config, services: Mapping[ServiceKey, Service]) -> dict[ServiceKey, Service]:

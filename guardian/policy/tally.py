@@ -130,7 +130,8 @@ def _status(
     elif entry is not None:
         state = ServiceState.QUARANTINED if quarantined else ServiceState.SHED
     else:
-        state = ServiceState.STOPPED if service.containers else ServiceState.MISSING
+        nothing = ServiceState.COMPLETED if service.completed else ServiceState.MISSING
+        state = ServiceState.STOPPED if service.containers else nothing
     # A sum is unknown as soon as one part is. Where no process is left (all wait for a restart), nothing was measured.
     working_set: int | None = 0 if service.holding else None
     footprint: int | None = 0 if up else None

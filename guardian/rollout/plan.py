@@ -105,7 +105,7 @@ def make_plan(
                 key=key,
                 phase=phase.phase,
                 needs=needs[key],
-                one_shot=key.name in jobs or _is_awaited(key, needs),
+                one_shot=key.name in jobs or key in platform.awaited or _is_awaited(key, needs),
                 expected=_expected(platform.services.get(key), measured.get(key, UNKNOWN)),
                 needed_by=needed_by.get(key),
                 managed=key in platform.services,
@@ -128,8 +128,9 @@ def make_plan(
 
 
 def _needs(service: Service, platform: Platform, project: ComposeProject | None) -> tuple[Need, ...]:
-    """Of the Compose file, else of the container's labels, which tell the order; and what the file says it requires."""
-    found: dict[ServiceKey, Condition] = dict.fromkeys(sorted(service.depends_on), Condition.STARTED)
+    """Of the Compose file, else of the container's labels, which tell the order and one-shots; and what the file says it requires."""
+    awaited = {ServiceKey(service.key.project, name) for one in service.containers for name in one.awaits}
+    found = {key: Condition.COMPLETED if key in awaited else Condition.STARTED for key in sorted(service.depends_on)}
     found |= {
         need.service: need.condition
         for need, required in _written(service.key, project)

@@ -29,6 +29,7 @@ def preview(admission: Admission, ready: Ready, progress: Progress) -> dict[str,
         for one in reversed(phase.members)
         if (progress.from_zero or (progress.down and phase.phase > progress.goal)) and one.key in seen and seen[one.key].running
     ]
+    stopped = frozenset(one.key for one in doomed)
     services = look.platform.services
     use = {
         str(key): Amount(look.platform.footprint(one, look.at_s, 2), look.platform.cores(one, look.at_s, 2))
@@ -40,7 +41,7 @@ def preview(admission: Admission, ready: Ready, progress: Progress) -> dict[str,
     for phase in plan.phases:
         if progress.down or phase.phase > progress.goal:
             continue
-        due = [one for one in phase.members if progress.from_zero or not up(one)]
+        due = [one for one in phase.members if one.key in stopped or not up(one)]
         amount = needed(phase, due, {} if progress.from_zero else use)
         verdict = admission.ask([one.key for one in phase.members if one.managed], Amount(0.0, 0.0), look, plan_only=True)
         before = Amount(_plus(before.memory_bytes, amount.memory_bytes), _plus(before.cores, amount.cores))

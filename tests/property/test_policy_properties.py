@@ -27,7 +27,7 @@ from support.random_platforms import (
 )
 
 from guardian.ledger.entries import Controls
-from guardian.model import Action, HostReading, Level
+from guardian.model import Action, HostReading, Level, ServiceState
 from guardian.policy.assess import assess
 from guardian.policy.decide import decide
 from guardian.policy.inputs import Inputs
@@ -51,6 +51,15 @@ def barred(facts: Facts, spec: Spec, is_hard: bool) -> bool:
 
 def possible(facts: Facts, is_hard: bool) -> list[Spec]:
     return [spec for spec in facts.specs if not facts.untouchable(spec) and not barred(facts, spec, is_hard)]
+
+
+@given(platforms())
+def test_what_has_completed_is_shown_so_and_everything_else_is_not(facts: Facts) -> None:
+    """A service is shown as completed where all its containers have ended well and are not started again, and nowhere else."""
+    config, platform = resolve_facts(facts)
+    assessment, _ = assess(host_of(facts), platform, (), pins_of(facts), state_of(facts), config, NOW_S)
+    shown = {one.key for one in assessment.services if one.state is ServiceState.COMPLETED}
+    assert shown == {spec.key for spec in facts.specs if spec.kind == "completed" and spec.replicas}
 
 
 @given(st.one_of(hard, soft))

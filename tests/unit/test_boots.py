@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 from support.virtual_host import MIB, Phase, VirtualHost, a_config, key
 
-from guardian.boots import BootRecord, Ran
+from guardian.boots import BootRecord, Ran, ended_with_host
 from guardian.config.schema import RestoringConfig, ThresholdsConfig
 from guardian.engine.simulated.scenario import Host, Scenario, Service
-from guardian.model import Container, Mode
+from guardian.model import Container, ContainerState, Health, Inventory, Mode
+from guardian.policy.platform import resolve
 
 QUICK = RestoringConfig(stable_for=2.0, probation=5.0)  # type: ignore[arg-type]
 
@@ -69,6 +71,20 @@ def test_without_a_target_and_in_observe_mode_nothing_is_started() -> None:
         reboot(host)
         host.run(120)
         assert host.starts() == []
+
+
+def test_a_one_shot_that_was_done_when_the_host_went_down_is_not_run_again() -> None:
+    """What others await to be completed, and had ended well by then, is owed no start; what had not, is."""
+    shots = {
+        name: Container(id=name, name=name, service=key(name), state=ContainerState.EXITED) for name in ("seed", "migrate")
+    }
+    done = replace(shots["seed"], exit_code=0, health=Health.HEALTHY)
+    cut_off = replace(shots["migrate"], exit_code=137)
+    api = Container(id="api", name="api", service=key("api"), awaits=("seed", "migrate"), state=ContainerState.EXITED)
+    config = a_config(Phase(("seed", "migrate", "api")), target_phase=1)
+    platform = resolve(config, Inventory(0.0, (done, cut_off, api)))
+    ran = Ran(boot_id="before", at_wall_s=0.0, containers=("seed", "migrate", "api"))
+    assert [one.service.name for one in ended_with_host(ran, platform, config, "run", 60.0)] == ["api", "migrate"]
 
 
 def a_container(name: str) -> Container:

@@ -42,6 +42,11 @@ def test_a_service_without_a_container_is_missing() -> None:
     assert found(config(), containers) == [(FindingKind.MISSING, "demo/db")]
 
 
+def test_a_one_shot_that_has_completed_is_not_missing() -> None:
+    """A service whose container has done its work is in order: it is not called missing."""
+    assert found(config(), everything(db=container("db", state=ContainerState.EXITED, completed=True))) == []
+
+
 def test_a_running_container_in_no_phase_is_named() -> None:
     """A running container in scope that no phase lists is named; one that stands still is not."""
     extra = (container("tool"), container("old", state=ContainerState.EXITED))

@@ -130,6 +130,21 @@ def test_a_container_that_never_ran_has_neither_start_nor_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("label", "awaits"),
+    [
+        ("", ()),
+        ("db:service_healthy:false", ()),
+        ("db:service_healthy:false,seed:service_completed_successfully:true", ("seed",)),
+        ("seed", ()),  # as old Compose wrote it
+        (":service_completed_successfully", ()),
+    ],
+)
+def test_a_container_tells_which_one_shots_it_waits_for(label: str, awaits: tuple[str, ...]) -> None:
+    """Of the services that a container depends on, those are known that have to be completed first."""
+    assert container(Config={"Labels": {"com.docker.compose.depends_on": label}}).awaits == awaits
+
+
+@pytest.mark.parametrize(
     ("exit_code", "policy", "health", "completed"),
     [
         (0, "no", None, True),

@@ -24,7 +24,20 @@ from guardian.expose.catalog import CATALOG
 from guardian.expose.exposition import encode
 from guardian.expose.metrics import Metrics
 from guardian.expose.snapshot import Snapshot
-from guardian.model import Action, ActionKind, Held, HostReading, Outcome, Result, Sample, ServiceKey, Signal, Strain
+from guardian.model import (
+    Action,
+    ActionKind,
+    Held,
+    HostReading,
+    Outcome,
+    Result,
+    Sample,
+    ServiceKey,
+    ServiceState,
+    Signal,
+    Strain,
+)
+from guardian.policy.budgets import phase_uses
 from guardian.rollout.progress import RollOutState
 from guardian.storage.growth import storage_of
 from guardian.storage.values import KnownStorage, Reading, ServiceDisk
@@ -356,6 +369,25 @@ def test_service_info_names_each_container_and_a_missing_service_has_none() -> N
     names = [dict(labels) for name, labels in scrape(showing(snapshot())) if name == "guardian_service_info"]
     assert {"project": PROJECT, "service": "kibana", "phase": "5", "name": f"{PROJECT}-kibana-1"} in names
     assert MISSING.name not in {labels["service"] for labels in names}
+
+
+def test_a_one_shot_that_has_completed_is_neither_up_nor_down() -> None:
+    """Of a one-shot that has completed nothing says that it is down, and its phase counts it as completed."""
+    shown = snapshot()
+    services = tuple(
+        replace(one, state=ServiceState.COMPLETED) if one.key == MISSING else one for one in shown.assessment.services
+    )
+    phases = phase_uses(shown.config, services, 2.0)
+    metrics = showing(replace(shown, assessment=replace(shown.assessment, services=services, phases=phases)))
+    labels = next(
+        labels
+        for name, labels in scrape(showing(shown))
+        if name == "guardian_service_up" and ("service", MISSING.name) in labels
+    )
+    assert value(metrics, "guardian_service_up", **dict(labels)) is None
+    phase = dict(labels)["phase"]
+    assert value(metrics, "guardian_phase_services", phase=phase, state="completed") == 1
+    assert value(metrics, "guardian_phase_services", phase=phase, state="missing") == 0
 
 
 def test_series_of_a_removed_service_vanish() -> None:

@@ -49,6 +49,7 @@ def test_what_a_tick_shows_holds_until_the_next() -> None:
         (ServiceState.SHED, "shed_s"),
         (ServiceState.QUARANTINED, "shed_s"),
         (ServiceState.MISSING, "absent_s"),
+        (ServiceState.COMPLETED, "completed_s"),
     ],
 )
 def test_each_state_has_one_sum(state: ServiceState, name: str) -> None:
@@ -57,7 +58,7 @@ def test_each_state_has_one_sum(state: ServiceState, name: str) -> None:
     story.tick(0, {"a": state})
     story.tick(30)
     one = of(story.window())
-    sums = {sum_: getattr(one, sum_) for sum_ in ("up_s", "unhealthy_s", "down_s", "shed_s", "absent_s")}
+    sums = {sum_: getattr(one, sum_) for sum_ in ("up_s", "unhealthy_s", "down_s", "shed_s", "absent_s", "completed_s")}
     assert sums == {**dict.fromkeys(sums, 0.0), name: 30.0}
 
 

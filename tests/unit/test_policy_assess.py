@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from support.policy import AT_ONCE, CORES, MIB, TOTAL, World, a_config, an_entry, key, marks
@@ -317,15 +317,19 @@ def test_start_up_does_not_raise_the_platforms_cpu_alone() -> None:
         (ContainerState.EXITED, Health.NONE, True, False, ServiceState.SHED),
         (ContainerState.EXITED, Health.NONE, True, True, ServiceState.QUARANTINED),
         (None, Health.NONE, False, False, ServiceState.MISSING),
+        ("completed", Health.NONE, False, False, ServiceState.COMPLETED),
+        ("completed", Health.NONE, True, False, ServiceState.SHED),
     ],
 )
 def test_a_services_state_says_who_stopped_it(
-    container: ContainerState | None, health: Health, shed: bool, quarantined: bool, state: ServiceState
+    container: ContainerState | Literal["completed"] | None, health: Health, shed: bool, quarantined: bool, state: ServiceState
 ) -> None:
     """A service's state says whether it runs, and who stopped it."""
     world = a_world()
     if container is None:
         del world.containers["extra-1"]
+    elif container == "completed":
+        world.complete("extra")
     else:
         world.set_state("extra", container)
         world.set_health("extra", health)

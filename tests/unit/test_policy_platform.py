@@ -9,11 +9,14 @@ import pytest
 from support.policy import MIB, Phase, a_config, a_container, key
 
 from guardian.config.schema import Budget, Config, PhaseConfig, Resources, ServiceConfig
-from guardian.model import Container, ContainerState, Inventory, Labels, Mode, ServiceKey, Usage
+from guardian.model import Container, ContainerState, Health, Inventory, Labels, Mode, ServiceKey, Usage
 from guardian.policy.platform import Platform, Service, resolve
 from guardian.units import Share
 
 CONFIG = a_config(Phase(("core",), protected=True), ("middle",), ("extra",))
+
+
+DONE = a_container("extra", completed=True, state=ContainerState.EXITED)
 
 
 def resolved(*containers: Container, config: Config = CONFIG, **options: Any) -> Platform:
@@ -55,10 +58,28 @@ def test_guardian_and_its_proxy_are_never_managed() -> None:
     assert present(resolved(a_container("extra"), a_container("middle"), excluded=frozenset({"extra-1"}))) == {"middle"}
 
 
+@pytest.mark.parametrize(
+    ("containers", "completed"),
+    [
+        ((DONE,), True),
+        ((DONE, replace(DONE, id="extra-2", number=2)), True),
+        ((DONE, a_container("extra", 2)), False),  # the other replica is at work
+        ((replace(DONE, completed=False),), False),
+        ((replace(DONE, completed=False, exit_code=0, health=Health.UNHEALTHY), a_container("other", awaits=("extra",))), True),
+        ((replace(DONE, completed=False, exit_code=1), a_container("other", awaits=("extra",))), False),
+        ((a_container("other", awaits=("extra",)),), False),
+    ],
+)
+def test_a_service_all_of_whose_containers_ended_well_has_completed(containers: tuple[Container, ...], completed: bool) -> None:
+    """A service has completed where all its containers ended well and nothing starts them again, or where others await just that."""
+    assert resolved(*containers).services[key("extra")].completed is completed
+
+
 def test_what_guardian_stopped_is_no_completed_one_shot() -> None:
     """What guardian stopped may look like a completed one-shot, and is none."""
-    stopped = a_container("extra", completed=True, state=ContainerState.EXITED)
-    assert present(resolved(stopped, owed=frozenset({"extra-1"}))) == {"extra"}
+    platform = resolved(DONE, owed=frozenset({"extra-1"}))
+    assert present(platform) == {"extra"}
+    assert not platform.services[key("extra")].completed
 
 
 def test_a_swarm_task_and_a_label_that_cannot_be_used_are_said() -> None:

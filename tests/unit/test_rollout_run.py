@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,12 @@ from guardian.compose.model import Condition, Dependency
 from guardian.config.schema import Config
 from guardian.engine.simulated.behaviour import steady
 from guardian.engine.simulated.scenario import Health, Host, HostStep, Scenario, Service, Step
-from guardian.rollout.progress import Stage
+from guardian.model import Inventory, ServiceKey
+from guardian.policy.platform import resolve
+from guardian.rollout.open import Ready
+from guardian.rollout.plan import make_plan
+from guardian.rollout.preview import preview
+from guardian.rollout.progress import Progress, Stage
 from guardian.rollout.steps import EventKind
 
 NAMES = {"db": 1, "api": 1, "work": 2, "mail": 2, "logs": 3}
@@ -174,6 +180,41 @@ def test_a_one_shot_has_to_complete(tmp_path: Path) -> None:
     one = VirtualRollOut(scenario, config, project=project)
     assert one.run(1).stage is Stage.DONE
     assert one.running() == {"api"}
+
+
+def test_a_one_shot_that_has_completed_is_not_run_again_from_zero(tmp_path: Path) -> None:
+    """From zero stops what runs; the job that has done its work stays done, and the plan says so."""
+    job = Service(memory=10 * MIB, running=False, restart="no", steps=(Step(after=4, exit=0),))
+    scenario, config = a_platform(tmp_path, db=job)
+    project = composed(db=(), api=(Dependency("db", Condition.COMPLETED),))
+    one = VirtualRollOut(scenario, config, project=project)
+    assert one.run(1).stage is Stage.DONE
+    one.admission.refresh()
+    progress = Progress(goal=1, down=False, from_zero=True, by="ada", began_wall_s=0.0)
+    planned = preview(one.admission, Ready(one.plan, one.senses.look()), progress)
+    assert {row["service"]: row["does"] for row in planned["phases"][0]["services"]} == {
+        "openpolicy/api": "start",
+        "openpolicy/db": "is up",
+    }
+    one.events.clear()
+    assert one.run(1, from_zero=True).stage is Stage.DONE
+    assert one.order(EventKind.START) == ["api"]
+
+
+def test_a_one_shot_is_known_by_the_labels_of_what_awaits_it(tmp_path: Path) -> None:
+    """Without a Compose file the labels of a dependent say that it waits for a job: that one counts as up once it has ended well."""
+    scenario, config = a_platform(tmp_path)
+    one = VirtualRollOut(scenario, config)
+    platform = one.senses.look().platform
+    api = platform.services[ServiceKey("openpolicy", "api")]
+    labelled = replace(api.containers[0], depends_on=("db",), awaits=("db",))
+    inventory = Inventory(0.0, (*(each for each in platform.containers.values() if each.id != labelled.id), labelled))
+    plan = make_plan(resolve(config, inventory), config, 2.0, {})
+    db, seen = plan.member(ServiceKey("openpolicy", "db")), plan.member(api.key)
+    assert db is not None
+    assert seen is not None
+    assert db.one_shot
+    assert [(need.service.name, need.condition) for need in seen.needs] == [("db", Condition.COMPLETED)]
 
 
 def test_a_job_that_no_phase_lists_is_run_for_what_depends_on_it(tmp_path: Path) -> None:

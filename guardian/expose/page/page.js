@@ -7,7 +7,7 @@ const OLD_MS = 6000; // without an answer for this long, what is shown is old
 const PATIENCE_MS = 10000; // for one answer
 const HISTORY_ROWS = 100;
 const LEVEL_MARKS = { ok: "●", soft: "▲", hard: "■", unknown: "?" };
-const STATE_MARKS = { running: "●", unhealthy: "✚", shed: "▼", quarantined: "⊘", stopped: "○", missing: "–" };
+const STATE_MARKS = { running: "●", unhealthy: "✚", shed: "▼", quarantined: "⊘", completed: "✓", stopped: "○", missing: "–" };
 const ACTION_MARKS = { shed: "▼", restore: "▲" };
 
 const $ = (id) => document.getElementById(id);
