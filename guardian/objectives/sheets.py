@@ -72,19 +72,21 @@ def _objectives(report: Mapping[str, Any]) -> Sheet:
 
 
 def _services(report: Mapping[str, Any]) -> Sheet:
-    parts = ("up_s", "unhealthy_s", "down_s", "shed_s", "absent_s", "completed_s", "unknown_s")
-    names = ("up", "unhealthy", "down", "shed", "absent", "completed", "unknown")
+    """Few platforms have a one-shot in a phase, and the table is wide: its column is there where one has completed."""
+    completed = ("completed",) if any(one["completed_s"] for one in report["services"]) else ()
+    names = ("up", "unhealthy", "down", "shed", "absent", *completed, "unknown")
     rows = tuple(
         (
             str(one["phase"]),
             one["service"],
             _exact(one["availability_ratio"]),
-            *(_time(one[part]) for part in parts),
+            *(_time(one[f"{name}_s"]) for name in names),
             _exact(one["healthy_ratio"]),
         )
         for one in report["services"]
     )
-    note = "availability is up / (up + unhealthy + down + shed); shed is time that Guardian took; absent, completed and unknown are no part of it"
+    none = ", ".join(("absent", *completed))
+    note = f"availability is up / (up + unhealthy + down + shed); shed is time that Guardian took; {none} and unknown are no part of it"
     return Sheet(
         "Availability",
         ("phase", "service", "availability", *names, "healthy"),

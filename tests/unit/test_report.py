@@ -190,6 +190,23 @@ def test_what_is_not_known_is_said_so() -> None:
     assert all(len(row) == len(sheet.columns) for sheet in sheets(found) for row in sheet.rows)
 
 
+def test_time_of_a_one_shot_that_has_completed_is_a_column_of_its_own() -> None:
+    """A one-shot's time after its work is shown where there is any, and is no part of its availability."""
+    story = an_hour()
+    before = next(
+        sheet for sheet in sheets(report(story.window(), (), (), BEGIN_WALL_S + 3600)) if sheet.title == "Availability"
+    )
+    assert "completed" not in before.columns
+    for minute in range(60, 71):
+        story.tick(minute * 60.0, {"logs": ServiceState.COMPLETED})
+    found = report(story.window(until=4200), (), (), BEGIN_WALL_S + 4200)
+    logs = next(one for one in found["services"] if one["service"] == "openpolicy/logs")
+    assert (logs["completed_s"], logs["availability_ratio"]) == (600, 3000 / 3600)
+    after = next(sheet for sheet in sheets(found) if sheet.title == "Availability")
+    row = next(row for row in after.rows if row[1] == "openpolicy/logs")
+    assert row[after.columns.index("completed")] == "10m"
+
+
 class Tags(HTMLParser):
     """What is in a page: tags with attributes, and its text."""
 
