@@ -18,11 +18,14 @@ from support.engine_events import Change, EngineEvents
 from support.platform import MIB, ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.prometheus import SCRAPE_S, Prometheus, Series, lint
+from support.replays import Recording, recorded
 from support.settings import REFERENCE_FILE, SHORT, reference_config
 from support.small import is_start, is_stop
 from support.socket_proxy import SocketProxy
 from support.standin import Stamp
 from support.waiting import eventually
+
+from guardian.model import Signal
 
 pytestmark = pytest.mark.alone
 
@@ -76,6 +79,7 @@ class Overload:
     level: Series
     scrapes: Series
     series: list[dict[str, str]]
+    recording: Recording
 
     def used_bytes(self, at_s: float, without: set[str]) -> float:
         """What all but those `without` held, by the stand-ins' own stamps."""
@@ -172,6 +176,7 @@ def _run(
         level=prometheus.samples("guardian_level")[0],
         scrapes=prometheus.samples("up")[0],
         series=prometheus.series('{job="guardian"}'),
+        recording=recorded(guardian),
     )
 
 
@@ -301,6 +306,32 @@ def test_the_history_tells_the_same(overload: Overload) -> None:
     assert told[len(overload.stops) :] == [("restore", call.service, "done") for call in overload.starts]
     for row in rows[: len(overload.stops)]:
         assert row["measured_relief_bytes"] >= 0.5 * row["expected_relief_bytes"] > 0
+
+
+# --- its recording ---------------------------------------------------------------------------------------------------
+
+
+def test_replay_decides_all_of_it_again(overload: Overload) -> None:
+    """Replay of the recording decides every shed and restore of it again, at its tick, with the same numbers."""
+    overload.recording.decided_again()
+
+
+def test_with_a_soft_mark_above_its_peak_replay_sheds_nothing(overload: Overload) -> None:
+    """With a soft mark above what memory would have come to, replay sheds nothing, and memory comes to what the stand-ins held."""
+    marks = {"thresholds": {"memory": {"soft": "93%", "hard": "97%"}}}
+    acts, looks = overload.recording.decided_by(reference_config("unix:///none", marks))
+    assert acts == []
+    held = sum(overload.held_bytes.values()) + sum(full - overload.held_bytes[name] for name, (full, _) in GROWTH.items())
+    peak = max(signal.value or 0.0 for look in looks if (signal := look.assessment.signal(Signal.PLATFORM_MEMORY)))
+    assert peak == pytest.approx((overload.overhead_bytes + held) / CAPACITY_BYTES, abs=0.01)
+
+
+def test_with_a_higher_recover_mark_replay_sheds_fewer(overload: Overload) -> None:
+    """With a recover mark just below the soft one, replay sheds the first of those that were shed, and not all."""
+    acts, _ = overload.recording.decided_by(reference_config("unix:///none", {"thresholds": {"memory": {"recover": "78%"}}}))
+    sheds = [service for action, service in acts if action == "shed"]
+    assert 0 < len(sheds) < len(overload.stops)
+    assert sheds == [call.service for call in overload.stops][: len(sheds)]
 
 
 # --- H: Prometheus --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from support.daemon import GuardianProcess
 from support.engine_events import Change, EngineEvents
 from support.platform import MIB, ReferencePlatform
 from support.private_engine import PrivateEngine
+from support.replays import Recording, recorded
 from support.settings import reference_config
 from support.small import after_ticks, is_stop, services_of
 from support.socket_proxy import SocketProxy
@@ -53,6 +54,7 @@ class Jump:
     calm_s: float  # … and the pace once all was well again
     history: list[dict[str, Any]]
     at_end: Mapping[str, Any]  # status, some ticks after the level is ok again
+    recording: Recording
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,7 @@ def _run(platform: ReferencePlatform, proxy: SocketProxy, events: EngineEvents, 
         calm_s=calm_s,
         history=guardian.history(),
         at_end=at_end,
+        recording=recorded(guardian),
     )
 
 
@@ -166,3 +169,18 @@ def test_ticks_come_quickly_while_it_matters_and_slowly_once_all_is_well(jump: J
     """The pace was quick while the batch was stopping, and is `sampling.host` again soon after."""
     assert jump.quick_s <= 0.3 * HOST_INTERVAL_S
     assert jump.calm_s == HOST_INTERVAL_S
+
+
+def test_replay_decides_the_batch_again(jump: Jump) -> None:
+    """Replay of the recording decides the same batch, at the same tick, and nothing else."""
+    jump.recording.decided_again()
+
+
+def test_with_a_higher_recover_mark_replay_stops_fewer_at_once(jump: Jump) -> None:
+    """With a recover mark that two of the three reach, replay stops two of them."""
+    acts, _ = jump.recording.decided_by(
+        reference_config("unix:///none", CHANGES, {"thresholds": {"memory": {"recover": "79%"}}})
+    )
+    sheds = [service for action, service in acts if action == "shed"]
+    assert len(sheds) == 2
+    assert set(sheds) < set(BATCH)

@@ -15,6 +15,7 @@ import pytest
 from support.daemon import GuardianProcess
 from support.platform import MIB, ReferencePlatform
 from support.private_engine import PrivateEngine
+from support.replays import recorded
 from support.settings import reference_config
 from support.small import after_ticks, is_stop, stopped_by
 from support.socket_proxy import SocketProxy
@@ -104,7 +105,10 @@ def test_a_spike_shorter_than_the_duration_changes_nothing(
 def test_cpu_users_of_the_highest_phase_go_first(
     platform: ReferencePlatform, proxy: SocketProxy, make_guardian: MakeGuardian
 ) -> None:
-    """Once CPU has been past its soft mark for `soft_for`, its users go, highest phase first, one at a time, as needed."""
+    """Once CPU has been past its soft mark for `soft_for`, its users go, highest phase first, one at a time, as needed.
+
+    Replay of the recording decides the same again, fewer with a higher recover mark, and nothing where CPU has to press for longer.
+    """
     soft_for_s = 6.0
     guardian = make_guardian(_config(proxy.url, soft_for_s, {"shedding": {"startup_grace": "1s"}}))
     guardian.start()
@@ -125,6 +129,14 @@ def test_cpu_users_of_the_highest_phase_go_first(
         assert (line["signal"], len(line["chosen"])) == ("platform_cpu", 1)
         assert line["chosen"][0]["expected_relief_cores"] >= 0.1
         assert line["pending"] < line["deficit"]
+
+    recording = recorded(guardian)
+    recording.decided_again()
+    grace = {"shedding": {"startup_grace": "1s"}}
+    fewer = {"thresholds": {"platform_cpu": {"recover": 0.8}}}  # 0.4 cores: two of the three reach it
+    assert recording.decided_by(_config(proxy.url, soft_for_s, grace, fewer))[0] == [("shed", one) for one in IN_ORDER[:2]]
+    later = {"thresholds": {"platform_cpu": {"hard_for": "10m"}}}
+    assert recording.decided_by(_config(proxy.url, 600, grace, later))[0] == []
 
 
 def test_the_start_of_32_containers_changes_nothing(
