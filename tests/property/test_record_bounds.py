@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from chaos.recording import record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.moments import plain
@@ -45,3 +46,10 @@ def test_a_month_stays_within_its_bounds(stretches: list[tuple[int, bool]], most
             if now_s - begun_s >= 30 * DAY_S:
                 break
         file.close()
+
+
+def test_a_slice_of_what_the_recording_soak_does_for_weeks(tmp_path: Path) -> None:
+    """Through an hour and a half of the reference platform, with a load that does not fit, the recording keeps what the loop did."""
+    (end,) = record(tmp_path / "record.db", seed=1, days=0.06)
+    assert end.sheds > 0
+    assert end.file_bytes > 100_000

@@ -16,13 +16,21 @@ WIDTH = 24
 # Panels of Grafana itself, and units that it knows.
 KINDS = {"stat", "table", "timeseries", "state-timeline"}
 UNITS = {"none", "s", "bytes", "percentunit"}
+# Options without which a panel is none, by Grafana's own JSON schemas of its panels.
+LEGEND = {"legend.calcs", "legend.displayMode", "legend.placement", "legend.showLegend", "tooltip.mode", "tooltip.sort"}
+OPTIONS = {
+    "timeseries": LEGEND,
+    "state-timeline": {*LEGEND, "showValue"},
+    "stat": {"reduceOptions.calcs", "orientation", "textMode", "colorMode", "graphMode", "justifyMode"},
+    "table": {"frameIndex", "showHeader"},
+}
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def test_it_is_a_dashboard_of_the_classic_model() -> None:
     """It has what the classic model needs, no id of somebody's database, and the schema of a Grafana of today."""
     assert {"uid", "title", "panels", "templating", "annotations", "time", "timepicker", "refresh", "tags"} <= BOARD.keys()
-    assert BOARD["schemaVersion"] == 41
+    assert BOARD["schemaVersion"] == 42
     assert "id" not in BOARD
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,40}", BOARD["uid"])
 
@@ -45,13 +53,37 @@ def test_every_panel_is_whole() -> None:
         assert panel["description"].endswith(".")
         assert panel["datasource"] == SOURCE
         assert panel["fieldConfig"]["defaults"].get("unit", "none") in UNITS
-        assert isinstance(panel["options"], dict)
+        assert OPTIONS[panel["type"]] <= _paths(panel["options"]), panel["title"]
         names = [target["refId"] for target in panel["targets"]]
         assert names
         assert len(set(names)) == len(names)
         for target in panel["targets"]:
             assert target["datasource"] == SOURCE
             assert target["instant"] is not target["range"]
+
+
+def _paths(options: dict[str, Any]) -> set[str]:
+    """`a`, and `a.b` where it holds more."""
+    return {
+        path
+        for key, value in options.items()
+        for path in (key, *(f"{key}.{one}" for one in (value if isinstance(value, dict) else ())))
+    }
+
+
+def test_a_host_of_the_fleet_leads_to_itself_alone() -> None:
+    """The name of each host in the fleet's table is a link to this dashboard with that host chosen, at the same time."""
+    table = next(panel for panel in dashboard.panels(BOARD) if panel["title"] == "Hosts")
+    (links,) = [
+        one["value"]
+        for override in table["fieldConfig"]["overrides"]
+        if override["matcher"] == {"id": "byName", "options": "instance"}
+        for one in override["properties"]
+        if one["id"] == "links"
+    ]
+    assert all(
+        part in links[0]["url"] for part in (f"/d/{BOARD['uid']}?", "var-instance=${__value.raw}", "${__url_time_range}")
+    )
 
 
 def test_no_panel_lies_on_another() -> None:
