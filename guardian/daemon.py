@@ -402,6 +402,10 @@ class Daemon:
         self._lock.release()
         _log.info("guardian ends", shed=len(self._ledger.open_entries))
         logs.close()
+        return self._verdict(orderly)
+
+    def _verdict(self, orderly: bool) -> int:
+        """The exit code. GuardianError where it is ended because it cannot guard."""
         if self._fatal:
             raise GuardianError(self._fatal)
         return 0 if orderly else 1

@@ -6,9 +6,17 @@ from dataclasses import dataclass
 
 
 class GuardianError(Exception):
-    """Base of every error that a user may see; `exit_code` is what the command line ends with."""
+    """Base of every error that a user may see; `exit_code` is what the command line ends with.
+
+    `advice` is what to do about any of its kind; the command line adds it where the message itself says nothing after a `;`.
+    """
 
     exit_code = 1
+    advice = ""
+
+    def in_full(self) -> str:
+        """What, where and what to do, as the command line prints it."""
+        return f"{self}; {self.advice}" if self.advice and ";" not in str(self) else str(self)
 
 
 class UsageError(GuardianError):
@@ -63,24 +71,28 @@ class EngineUnreachable(EngineError):
     """No connection to the engine, or it was cut."""
 
     reason = "unreachable"
+    advice = "is Docker running there, and `engine.url` (or DOCKER_HOST) right? `guardian doctor` looks at it"
 
 
 class EngineTimeout(EngineError):
     """The engine did not answer within the call's deadline."""
 
     reason = "timeout"
+    advice = "it may be overloaded, or hang: try again; `journalctl -u docker` may say why"
 
 
 class EngineRefused(EngineError):
     """The engine answered, and said no (a status of 400 or more that is not a normal outcome)."""
 
     reason = "refused"
+    advice = "`journalctl -u docker` may say more"
 
 
 class EngineProtocolError(EngineError):
     """The engine's answer could not be understood."""
 
     reason = "protocol"
+    advice = "guardian needs Docker 20.10 or newer; `guardian doctor` looks at it"
 
 
 class ComposeError(GuardianError):
@@ -97,3 +109,16 @@ class LedgerError(GuardianError):
 
 class AlreadyRunning(GuardianError):
     """Another guardian has this state directory, control socket or engine."""
+
+
+def unreadable(error: Exception) -> str:
+    """Why a file that somebody named cannot be read, and what to do."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        do = "name one that is there"
+    elif isinstance(error, IsADirectoryError):
+        do = "name a file in it"
+    elif isinstance(error, PermissionError):
+        do = "read it as root, or as a user who may"
+    else:
+        do = "name another"
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}; {do}"

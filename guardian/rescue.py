@@ -51,7 +51,7 @@ def open_rescue(config: Config, by: str) -> Rescue:
     if config.mode is Mode.OBSERVE:
         raise GuardianError("the mode is observe, so guardian stops nothing: set `mode: enforce`, or use docker")
     if config.engine.url == "simulated":
-        raise GuardianError("engine.url: the simulated engine lives in its daemon alone, and no daemon answers")
+        raise GuardianError("engine.url: the simulated engine lives in its daemon alone, and no daemon answers; start that")
     clock, url = SystemClock(), resolve(config.engine.url, os.environ)
     signaller = None if url.startswith("tcp://") else Signaller(clock)
     return Rescue(config, by, open_engine(config, clock, NullTelemetry()), url, signaller)

@@ -54,7 +54,7 @@ def check(ctx: click.Context, file: Path, with_engine: bool, as_json: bool) -> N
     else:
         _draw(file, config, doubts, findings)
     if failure is not None:
-        click.echo(f"Error: {printable(str(failure))}", err=True)
+        click.echo(f"Error: {printable(failure.in_full())}", err=True)
         ctx.exit(failure.exit_code)
 
 

@@ -78,7 +78,10 @@ class Client:
             response = connection.getresponse()
             content = response.read()
             if response.status == HTTPStatus.INTERNAL_SERVER_ERROR and response.headers.get_content_type() == "text/plain":
-                raise DaemonError(f"guardian at {self._path} could not answer: {content.decode(errors='replace').strip()}", 1)
+                raise DaemonError(
+                    f"guardian at {self._path} could not answer: {content.decode(errors='replace').strip()} (`journalctl -u guardian`)",
+                    1,
+                )
             answer = msgspec.json.decode(content, type=dict[str, Any])
         except TimeoutError:
             raise UnreachableError(

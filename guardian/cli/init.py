@@ -179,7 +179,9 @@ def _of_running(look: Look, projects: Sequence[str]) -> Material:
     wanted = [one for one in seen if not one.oneoff and image_name(one.image) != OWN_IMAGE]
     found = tuple(sorted({one.project for one in wanted if one.project}))
     if unknown := sorted(set(projects) - set(found)):
-        raise GuardianError(f"no container of project {', '.join(unknown)}; there are {', '.join(found) or 'none of Compose'}")
+        raise GuardianError(
+            f"no container of project {', '.join(unknown)}; name one that runs by --project: {', '.join(found) or 'there is none'}"
+        )
     chosen = tuple(projects) or found
     lone = () if projects else tuple(sorted(one.name for one in wanted if not one.project and one.running))
     containers = _containers(look.config, chosen, lone)

@@ -168,7 +168,9 @@ def _rows(connection: Connection, names: Sequence[str]) -> list[Row]:
     containers = connection.engine.containers(Scope(config.projects, config.containers))
     platform = resolve(config, Inventory(0.0, containers))
     if unknown := sorted(set(names) - {key.name for key in platform.services} - {str(key) for key in platform.services}):
-        raise UsageError(f"no service {', '.join(unknown)} in {', '.join(config.projects) or 'the file'}")
+        raise UsageError(
+            f"no service {', '.join(unknown)} in {', '.join(config.projects) or 'the file'}; `guardian limits` shows them all"
+        )
     chosen = {
         key: service
         for key, service in platform.services.items()
@@ -275,7 +277,7 @@ def _write(rows: Sequence[Row], files: Sequence[Path], config: Config, output: P
     except FileExistsError:
         raise GuardianError(f"{output} exists and is not overwritten; name another by --write") from None
     except OSError as error:
-        raise GuardianError(f"{output} cannot be written: {error.strerror or error}") from None
+        raise GuardianError(f"{output} cannot be written: {error.strerror or error}; name another by --write") from None
     left_out = [one.service for one in overrides if one.service not in project.services]
     if left_out:
         click.echo(printable(f"not in {', '.join(map(str, project.files))}: {', '.join(left_out)}"), err=True)

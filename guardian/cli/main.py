@@ -75,7 +75,9 @@ class Guardian(click.Group):
         try:
             return super().invoke(ctx)
         except GuardianError as error:
-            raise Failure(str(error), error.exit_code) from None
+            from guardian.cli.replies import printable  # not for --help: it is to come at once
+
+            raise Failure(printable(error.in_full()), error.exit_code) from None
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import yaml
 
 from guardian.cli.client import Client
+from guardian.config.load import read_bytes
 from guardian.config.schema import WebConfig
-from guardian.errors import ConfigError, Problem
+from guardian.config.tree import Scalar, Section, parse
+from guardian.errors import ConfigError
 from guardian.units import parse_ratio, parse_seconds
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -64,34 +65,32 @@ def daemon_command(function: Callable[..., None]) -> Callable[..., None]:
 
 def control_path(config: Path | None) -> Path:
     """Where the file says that the daemon listens."""
-    web = _settings(config).get("web")
-    value = web.get("control") if isinstance(web, Mapping) else None
-    return Path(value if isinstance(value, str) else WebConfig().control)
+    return Path(_written(config, "web", "control") or WebConfig().control)
 
 
 def state_dir(config: Path | None) -> Path:
     """Where the file says that the ledger lies."""
-    value = _settings(config).get("state_dir")
-    return Path(value) if isinstance(value, str) else DEFAULT_STATE_DIR
+    return Path(_written(config, "state_dir") or DEFAULT_STATE_DIR)
 
 
-def _settings(config: Path | None) -> Mapping[str, Any]:
-    """The file as it is written. It is not validated: mistakes elsewhere in it must not keep an operator from the daemon.
+def _written(config: Path | None, *keys: str) -> str:
+    """A text as the file has it; empty where it has none. Mistakes elsewhere in it must not keep an operator from the daemon.
 
-    Raises ConfigError for a file that was asked for and cannot be read; the default one may be missing.
+    Raises ConfigError for a file that was asked for and cannot be read, or is no YAML; the default one may be missing.
     """
     path = config or DEFAULT_CONFIG
     try:
-        with path.open(encoding="utf-8") as file:
-            settings = yaml.load(file, Loader=yaml.CSafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree, problems = parse(read_bytes(path), str(path))
+    except ConfigError:
         if config is None:
-            return {}
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigError(
-            (Problem(str(path), None, None, "", f"cannot be read: {reason}; name another file by --config"),)
-        ) from None
-    return settings if isinstance(settings, Mapping) else {}
+            return ""
+        raise
+    if tree is None and problems and config is not None:
+        raise ConfigError(tuple(problems))
+    for key in keys:
+        entry = tree.entries.get(key) if isinstance(tree, Section) else None
+        tree = None if entry is None else entry.value
+    return tree.value if isinstance(tree, Scalar) and isinstance(tree.value, str) else ""
 
 
 class Duration(click.ParamType[float]):

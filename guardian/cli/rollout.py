@@ -151,7 +151,7 @@ def _given(
 def _check(config: Config, goal: int, down: bool) -> None:
     last = max(phase.phase for phase in config.phases)
     if goal > last:
-        raise UsageError(f"there is no phase {goal}: the last one of the file is {last}")
+        raise UsageError(f"there is no phase {goal}: give one up to {last}, the last of the file")
     if not down and config.target_phase is not None and goal > config.target_phase:
         raise UsageError(
             f"target_phase of the file is {config.target_phase}: what is above it would be stopped again; "

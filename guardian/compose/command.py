@@ -44,12 +44,14 @@ class Compose:
                 env=dict(self.environ),
             )
         except subprocess.TimeoutExpired:
-            raise ComposeError(f"{said}: not done within {within_s:g} s") from None
+            raise ComposeError(f"{said}: not done within {within_s:g} s; run it by hand to see what it waits for") from None
         except (OSError, ValueError) as error:
-            raise ComposeError(f"{said}: {getattr(error, 'strerror', None) or error}") from None
+            raise ComposeError(
+                f"{said}: {getattr(error, 'strerror', None) or error}; is Compose installed as it should be?"
+            ) from None
         if done.returncode:
             words = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-_LAST_WORDS:]
-            raise ComposeError("\n".join([f"{said}: it ended with {done.returncode}", *words]))
+            raise ComposeError("\n".join([f"{said}: it ended with {done.returncode}; mend what it says here", *words]))
         return done.stdout
 
 

@@ -16,7 +16,7 @@ from guardian.compose.model import ComposeProject
 from guardian.compose.sections import TAGS, canonical, child, interpolated, laid_over, text_of
 from guardian.compose.services import service_of
 from guardian.config.tree import Bounds, Entry, Items, Place, Section, Tree, parse
-from guardian.errors import ConfigError, Problem
+from guardian.errors import ConfigError, Problem, unreadable
 
 BOUNDS = Bounds("a Compose file", size_bytes=16 << 20, values=2_000_000, tags=TAGS)
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -88,7 +88,7 @@ def read_text(text: str, file: str) -> ComposeProject:
     tree, malformed = parse(text, file, BOUNDS)
     services = child(tree, "services")
     if not isinstance(services, Section):
-        raise ConfigError((*malformed, Problem(file, None, None, "", "has no services")))
+        raise ConfigError((*malformed, Problem(file, None, None, "", "has no services; look at what it writes")))
     sections = {name: canonical(_section(entry)) for name, entry in services.entries.items()}
     made = {name: service_of(name, section, sections.keys()) for name, section in sections.items()}
     return ComposeProject(
@@ -122,8 +122,7 @@ class _Reader:
             with file.open("rb") as opened:
                 content = opened.read(BOUNDS.size_bytes + 1)
         except (OSError, ValueError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            self.unreadable.append(Problem(str(file), None, None, "", f"cannot be read: {reason}"))
+            self.unreadable.append(Problem(str(file), None, None, "", unreadable(error)))
             return None
         tree, malformed = parse(content, str(file), BOUNDS)
         if tree is None:

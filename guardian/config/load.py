@@ -13,7 +13,7 @@ from guardian.config.read import read
 from guardian.config.rules import check, warnings
 from guardian.config.schema import Config
 from guardian.config.tree import MAX_BYTES, parse
-from guardian.errors import ConfigError, Problem
+from guardian.errors import ConfigError, Problem, unreadable
 
 __all__ = ["load", "loads", "read_bytes", "warnings"]
 
@@ -51,10 +51,8 @@ def read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError((Problem(str(path), None, None, "", f"cannot be read: {error.strerror or error}"),)) from None
-    except ValueError as error:  # a name with a zero byte
-        raise ConfigError((Problem(str(path), None, None, "", f"cannot be read: {error}"),)) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise ConfigError((Problem(str(path), None, None, "", unreadable(error)),)) from None
 
 
 def _settled(config: Config) -> Config:

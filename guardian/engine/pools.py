@@ -78,7 +78,7 @@ def open_pool(url: str, tls: TLSConfig | None) -> Pool:
         return _UnixPool("http+docker://localhost", url.removeprefix("unix://"), maxsize=_KEPT)
     try:
         address = parse_url(str(parse_host(url, tls=tls is not None)))
-    except DockerException as error:
+    except (DockerException, ValueError) as error:  # ValueError: a port that is no number
         raise EngineUnreachable(f"no connection to the engine at {url}: {error}") from error
     if tls is None:
         return _TcpPool(address.host, address.port, maxsize=_KEPT)

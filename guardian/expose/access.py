@@ -57,7 +57,7 @@ class Certificate:
         except ssl.SSLError as error:
             why = error.reason or error
             raise GuardianError(
-                f"web.tls: {self._tls.cert} and {self._tls.key} are no certificate and its key: {why}"
+                f"web.tls: {self._tls.cert} and {self._tls.key} are no certificate and its key: {why}; name both as PEM files"
             ) from None
         return context
 

@@ -108,14 +108,18 @@ class ControlServer:
         try:
             return page(request)
         except TimeoutError:
-            return failed(UnreachableError("the daemon did not answer in time; the order may still be carried out"))
+            return failed(
+                UnreachableError(
+                    "the daemon did not answer in time; the order may still be carried out; `guardian history` shows whether it was"
+                )
+            )
         except GuardianError as error:
             return failed(error)
 
     def _status(self, _request: Request) -> Response:
         snapshot = self._get_snapshot()
         if snapshot is None:
-            raise UnreachableError("guardian is starting: no tick has ended yet")
+            raise UnreachableError("guardian is starting: no tick has ended yet; try again in a moment")
         return json(HTTPStatus.OK, status(snapshot))
 
     def _history(self, request: Request) -> Response:
@@ -124,7 +128,7 @@ class ControlServer:
     def _plan(self, request: Request) -> Response:
         snapshot = self._get_snapshot()
         if snapshot is None:
-            raise UnreachableError("guardian is starting: no tick has ended yet")
+            raise UnreachableError("guardian is starting: no tick has ended yet; try again in a moment")
         return planned(request, snapshot)
 
     def _orders(self, request: Request) -> Response:
@@ -142,19 +146,21 @@ class ControlServer:
     def _order(self, body: OrderBody, by: str) -> Order:
         kind = body.order
         if body.all and (kind is not OrderKind.RESTORE or body.services):
-            raise UsageError("all goes with restore alone, and without services")
+            raise UsageError("all goes with restore alone, and without services; leave it out")
         if body.for_s is not None and kind is not OrderKind.STANDBY:
-            raise UsageError("for_s goes with standby alone")
+            raise UsageError("for_s goes with standby alone; leave it out")
         if kind in NEEDS_SERVICES and not body.services and not body.all:
             raise UsageError(f"{kind} needs at least one service" + (", or all" if kind is OrderKind.RESTORE else ""))
         if kind is OrderKind.EMERGENCY:
             self._check_emergency(body)
         elif body.keep_phase is not None or body.restart_engine or (body.plan_only and kind is not OrderKind.ADMIT):
-            raise UsageError("keep_phase and restart_engine go with emergency alone, plan_only with emergency and admit")
+            raise UsageError(
+                "keep_phase and restart_engine go with emergency alone, plan_only with emergency and admit; leave them out"
+            )
         elif kind not in NEEDS_SERVICES and body.services:
-            raise UsageError(f"{kind} takes no services: it is about the whole host")
+            raise UsageError(f"{kind} takes no services: it is about the whole host; leave them out")
         if kind is not OrderKind.ADMIT and (body.memory_bytes is not None or body.cores is not None):
-            raise UsageError("memory_bytes and cores go with admit alone")
+            raise UsageError("memory_bytes and cores go with admit alone; leave them out")
         try:
             services = resolve(body.services, known_services(self._get_snapshot()))
         except UsageError:

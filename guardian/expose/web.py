@@ -78,8 +78,9 @@ class WebServer:
             )[0]
             wrap = None if access.certificate is None else access.certificate.wrap
             self._server = BoundedServer(address, self._answer, family, wrap, partial(metrics.connection_cut, "web"))
-        except OSError as error:
-            raise GuardianError(f"web.listen: {listen}: {error.strerror or error}; use an address of this host") from None
+        except (OSError, UnicodeError) as error:  # UnicodeError: what can be no name of a host
+            why = getattr(error, "strerror", None) or error
+            raise GuardianError(f"web.listen: {listen}: {why}; use an address of this host") from None
         try:
             self._server.server_bind()
             self._server.server_activate()

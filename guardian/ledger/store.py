@@ -346,7 +346,9 @@ class Store:
         try:
             return self._prepare()
         except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{self._path}: cannot begin a new ledger: {error}") from None
+            raise LedgerError(
+                f"{self._path}: cannot begin a new ledger: {error}; check that the directory can be written to and has room"
+            ) from None
 
     def _prepare(self) -> sqlite3.Connection:
         connection = self._connecting(self._path)

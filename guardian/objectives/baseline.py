@@ -65,7 +65,7 @@ def load(directory: Path, name: str) -> Mapping[str, Any]:
         known = ", ".join(one["name"] for one in every(directory)) or "none"
         raise BaselineError(f"{name}: there is no such baseline; there is: {known}") from None
     except (OSError, msgspec.DecodeError) as error:
-        raise BaselineError(f"{path}: cannot be read: {error}") from None
+        raise BaselineError(f"{path}: cannot be read: {error}; save it anew by --replace") from None
     if found.get("version") != VERSION:
         raise BaselineError(f"{path}: is of another version of guardian; save it anew")
     return found

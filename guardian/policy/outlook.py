@@ -50,9 +50,9 @@ def outlook(
     assessment, _ = assess(host, platform, entries, pins, state, config, now_s)
     status = assessment.signal(signal)
     if status is None or status.hard is None:
-        return f"{signal.value} is off, or has no capacity: the file says so"
+        return f"{signal.value} is off, or has no capacity: set thresholds.{signal.value}, or host, in the file"
     if status.capacity is None:
-        return f"{signal.value} is unknown: it could not be read"
+        return f"{signal.value} is unknown, as it could not be read: `guardian doctor` says why"
     at = max(status.hard, status.value or 0.0) if at_ratio is None else at_ratio
     level = Level.HARD if at >= status.hard else Level.SOFT
     now_ratio, capacity = status.value, status.capacity

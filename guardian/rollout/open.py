@@ -48,7 +48,7 @@ class Opened:
     def __init__(self, config: Config, client: DaemonClient, compose_files: Sequence[str], environ: Mapping[str, str]) -> None:
         if config.engine.url == "simulated":
             raise GuardianError(
-                "engine.url: the simulated engine lives in its daemon alone, so nothing can be rolled out on it"
+                "engine.url: the simulated engine lives in its daemon alone, so nothing can be rolled out on it; set another `engine.url`"
             )
         self._config, self._clock = config, SystemClock()
         url = resolve(config.engine.url, environ)
@@ -113,11 +113,11 @@ def _compose(
     if not files:
         return None, None
     if not config.projects:
-        raise UsageError("--compose: the configuration names no `project` that its services could belong to")
+        raise UsageError("--compose: the configuration names no `project` that its services could belong to; set it")
     paths = tuple(Path(file).absolute() for file in files)
     missing = next((path for path in paths if not path.exists()), None)
     if missing is not None:
-        raise UsageError(f"--compose: {missing}: there is no such file")
+        raise UsageError(f"--compose: {missing}: there is no such file; name one that is there")
     composes = find_compose(environ, url)
     project = read_project(paths, config.projects[0], environ=environ, composes=composes)
     if not composes:

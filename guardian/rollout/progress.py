@@ -116,7 +116,9 @@ class ProgressFile:
             finally:
                 os.close(folder)
         except OSError as error:
-            raise GuardianError(f"{self._path}: cannot be written: {error.strerror}; nothing more was started") from None
+            raise GuardianError(
+                f"{self._path}: cannot be written: {error.strerror}; nothing more was started; mend that, and go on by --resume"
+            ) from None
 
     def release(self) -> None:
         os.close(self._lock)

@@ -94,7 +94,7 @@ class StorageKeeper:
 
     def order(self, snapshot: Snapshot | None) -> OrderReply:
         """An operator wants it measured now: it begins with the next tick."""
-        why_not = "no tick has ended yet" if snapshot is None else self._why_not(snapshot)
+        why_not = "no tick has ended yet; try again in a moment" if snapshot is None else self._why_not(snapshot)
         if why_not:
             return OrderReply(False, why_not)
         self._asked = True
@@ -107,7 +107,7 @@ class StorageKeeper:
         if snapshot.assessment.level is not Level.OK:
             return f"the host is {snapshot.assessment.level}, and measuring would add to that; try again once it is ok"
         if not snapshot.engine_up:
-            return "the engine does not answer"
+            return "the engine does not answer; try again once `guardian status` shows it up"
         return ""
 
     def _wanted(self, snapshot: Snapshot) -> bool:

@@ -74,7 +74,7 @@ def test_a_project_that_is_not_there_is_refused(running: docker.APIClient, engin
     arguments = ["init", "--running", "-p", "three", "--engine", engine_host.url, "-o", str(tmp_path / "guardian.yaml")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
-    assert "no container of project three; there are one, two" in result.stderr
+    assert "no container of project three; name one that runs by --project: one, two" in result.stderr
 
 
 @pytest.mark.parametrize("name", SIZES)

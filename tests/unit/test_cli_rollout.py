@@ -74,7 +74,7 @@ def rollout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         ((), "Give one of --to, --down-to and --resume"),
         (("--to", "1", "--down-to", "1"), "Give one of --to, --down-to and --resume"),
         (("--down-to", "1", "--from-zero"), "--from-zero goes with --to"),
-        (("--to", "3"), "there is no phase 3: the last one of the file is 2"),
+        (("--to", "3"), "there is no phase 3: give one up to 2"),
         (("--resume",), "there is nothing to resume"),
         (("--to", "1", "--compose", "no-such.yml"), "no-such.yml: there is no such file"),
     ],

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from msgspec import Struct
 
 from guardian.config.read import suggestion
-from guardian.config.tree import Entry, Items, Place, Scalar, Section, Tree, parse
+from guardian.config.tree import MAX_BYTES, Bounds, Entry, Items, Place, Scalar, Section, Tree, parse
 from guardian.engine.simulated.behaviour import Kind, Shape
 from guardian.engine.simulated.scenario import Scenario, Step
 from guardian.errors import ConfigError, Problem
 from guardian.units import Bytes, Cores, Ratio, Seconds, parse_bytes, parse_cores, parse_ratio, parse_seconds
 
 BUILT_IN = Path(__file__).parent / "scenarios"
+_BOUNDS = Bounds("a scenario")
 _DEEPEST = 5  # scenarios that extend each other
 _LIMITS = {"host.memory": 1, "host.cores": 1}  # least values: without them there is no host
 
@@ -93,7 +94,8 @@ class _Reader:
         """The file, with what it extends underneath. Raises ConfigError where it cannot be read as a whole."""
         file, place = str(path), Place(str(path))
         try:
-            tree, problems = parse(path.read_bytes(), file)
+            with path.open("rb") as opened:
+                tree, problems = parse(opened.read(MAX_BYTES + 1), file, _BOUNDS)
         except OSError as error:
             why = f"cannot be read: {error.strerror}; name a file, or one of {', '.join(built_in())}"
             raise ConfigError((place.problem("", why),)) from error
