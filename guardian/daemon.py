@@ -420,6 +420,8 @@ def _raise_descriptor_limit() -> None:
 def _make_directory(state_dir: Path) -> None:
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise GuardianError(f"state_dir: {state_dir}: is a file; move it away, or set another `state_dir`") from None
     except OSError as error:
         raise GuardianError(
             f"state_dir: {state_dir}: {error.strerror or error}; create it, or set another `state_dir`"

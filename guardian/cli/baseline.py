@@ -65,7 +65,12 @@ def save(name: str, since_s: float, replace: bool, directory: Path | None, clien
 @config_option
 @json_option
 def list_(directory: Path | None, config: Path | None, as_json: bool) -> None:
-    """List the baselines, oldest first."""
+    """List the baselines, oldest first.
+
+    \b
+    Examples:
+      guardian baseline list
+    """
     found = baselines.every(directory or state_dir(config))
     if as_json:
         keys = ("name", "made_wall_s", "from_wall_s", "until_wall_s")

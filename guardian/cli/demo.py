@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import click
 
 from guardian.cli.client import Client
 from guardian.cli.replies import printable
+from guardian.config.address import parse_listen
 from guardian.config.load import loads
 from guardian.errors import GuardianError, UnreachableError
 from guardian.units import format_bytes
@@ -32,7 +34,7 @@ BAR = 40
 
 
 @click.command()
-@click.option("--listen", default="127.0.0.1:9877", show_default=True, help="Where the status page is, as HOST:PORT.")
+@click.option("--listen", default="127.0.0.1:9877", show_default=True, metavar="HOST:PORT", help="Where the status page is.")
 def demo(listen: str) -> None:
     """See an overload twice, in 90 seconds: with the kernel alone, then with guardian.
 
@@ -44,6 +46,7 @@ def demo(listen: str) -> None:
       guardian demo
       guardian demo --listen 127.0.0.1:0
     """
+    _check_free(listen)
     killed, down_s = _kernel_alone()
     _say("")
     shed, restored, core_down = _with_guardian(listen)
@@ -52,6 +55,22 @@ def demo(listen: str) -> None:
     verdict = "the core never stopped" if not core_down else f"of the core, {', '.join(sorted(core_down))} stopped"
     _say(f"With guardian:    {shed} services shed, the least important first; {verdict}; {restored} are back.")
     _say("Next: `guardian check` on a file of your own, then `guardian run` in observe mode, which stops nothing.")
+
+
+def _check_free(listen: str) -> None:
+    """Better said before the first act than after it."""
+    try:
+        host, port = parse_listen(listen)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--listen") from None
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise GuardianError(f"{listen}: {why}; name another by --listen: port 0 takes any that is free") from None
 
 
 def _kernel_alone() -> tuple[int, float]:
@@ -155,12 +174,16 @@ def _answering(client: Client, process: subprocess.Popen[bytes], log: Path) -> C
             client.status()
         except GuardianError as error:  # nobody answers, or what answers has no tick to tell of yet
             if process.poll() is not None:
-                raise GuardianError(f"the daemon of the demo ended: {log.read_text(errors='replace').strip()}") from None
+                raise GuardianError(f"the daemon of the demo ended: {_last_words(log)}") from None
             if time.monotonic() > ends_s:
                 raise UnreachableError(f"the daemon of the demo does not answer: {error}") from None
             time.sleep(LOOK_S)
         else:
             return client
+
+
+def _last_words(log: Path) -> str:
+    return log.read_text(errors="replace").strip().removeprefix("Error: ")
 
 
 def _address(log: Path) -> str:

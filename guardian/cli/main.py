@@ -96,5 +96,5 @@ def main() -> None:
     """Keeps the services that matter alive on an overloaded Docker host.
 
     Exit codes: 0 done; 1 refused, or failed in part; 2 wrong usage; 69 the daemon or the engine cannot be reached; 78 a mistake
-    in the configuration.
+    in the configuration; 130 interrupted by Ctrl-C.
     """

@@ -52,10 +52,14 @@ def files_option(text: str) -> Callable[[Decorated], Decorated]:
 
 def daemon_command(function: Callable[..., None]) -> Callable[..., None]:
     """Add --control, --config and --json; the function is given `client` and `as_json`."""
+    return client_command(json_option(function))
+
+
+def client_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Add --control and --config; the function is given `client`."""
 
     @control_option
     @config_option
-    @json_option
     @functools.wraps(function)
     def command(*args: Any, control: Path | None, config: Path | None, **options: Any) -> None:
         function(*args, client=Client(control or control_path(config)), **options)

@@ -39,8 +39,8 @@ Named = Sequence[tuple[str, "Summary"]]
     "--plot",
     "picture",
     type=click.Path(path_type=Path),
-    metavar="FILE.svg|png",
-    help="Draw it, too: memory, CPU, who was away.",
+    metavar="FILE",
+    help="Draw it, too, as .svg or .png: memory, CPU, who was away.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replay(

@@ -11,7 +11,7 @@ from guardian.expose.orders import OrderKind
 
 
 @click.command()
-@click.argument("services", nargs=-1, metavar="SERVICE…")
+@click.argument("services", nargs=-1, metavar="[SERVICE]…")
 @click.option("--all", "everything", is_flag=True, help="Whatever guardian has stopped.")
 @daemon_command
 def restore(services: tuple[str, ...], everything: bool, client: Client, as_json: bool) -> None:
@@ -28,5 +28,5 @@ def restore(services: tuple[str, ...], everything: bool, client: Client, as_json
       guardian restore --all
     """
     if everything == bool(services):
-        raise click.UsageError("Name services, or give --all.")
+        raise click.UsageError("Name services or give --all, not both.")
     show(client.order(OrderKind.RESTORE, services, everything=everything), as_json)

@@ -39,11 +39,15 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="The Compose file: for depends_on conditions, and to create what does not exist. Repeat it for more.",
 )
-@click.option("--wait", "wait_s", type=Duration(), default=None, help="Give up once a start was held back this long.  [5m]")
 @click.option(
-    "--healthy-within", "healthy_s", type=Duration(), default=None, help="How long a service may take to be up.  [3m]"
+    "--wait", "wait_s", type=Duration(), default=None, help="Give up once a start was held back this long.  [default: 5m]"
 )
-@click.option("--soak", "soak_s", type=Duration(), default=None, help="How long a phase has to stay up before the next.  [10s]")
+@click.option(
+    "--healthy-within", "healthy_s", type=Duration(), default=None, help="How long a service may take to be up.  [default: 3m]"
+)
+@click.option(
+    "--soak", "soak_s", type=Duration(), default=None, help="How long a phase has to stay up before the next.  [default: 10s]"
+)
 @control_option
 @config_option
 @json_option

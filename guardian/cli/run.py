@@ -17,13 +17,16 @@ import click
     help="The file.",
 )
 @click.option("--mode", type=click.Choice(["observe", "enforce"]), help="Override `mode`.")
-@click.option("--engine", "engine_url", help="Override `engine.url`: auto, unix:///…, tcp://… or simulated.")
+@click.option("--engine", "engine_url", metavar="URL", help="Override `engine.url`: auto, unix:///…, tcp://… or simulated.")
 @click.option(
-    "--scenario", default="", help="With --engine simulated: a scenario file, or the name of one that comes with guardian."
+    "--scenario",
+    default="",
+    metavar="SCENARIO",
+    help="With --engine simulated: a scenario file, or the name of one that comes with guardian.",
 )
-@click.option("--state-dir", help="Override `state_dir`.")
-@click.option("--listen", help="Override `web.listen`, as HOST:PORT.")
-@click.option("--control", help="Override `web.control`: the socket for orders.")
+@click.option("--state-dir", metavar="DIR", help="Override `state_dir`.")
+@click.option("--listen", metavar="HOST:PORT", help="Override `web.listen`.")
+@click.option("--control", metavar="PATH", help="Override `web.control`: the socket for orders.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Override `log.level`.")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="Override `log.format`.")
 def run(
@@ -43,7 +46,6 @@ def run(
     Examples:
       guardian run --config /etc/guardian/guardian.yaml
       guardian run --config config/guardian.yaml --engine simulated --scenario overload --mode enforce --state-dir .run
-
     """
     from guardian import resident
     from guardian.config.load import loads, read_bytes

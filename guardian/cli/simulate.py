@@ -28,8 +28,8 @@ from guardian.cli.replies import show_json
     "--plot",
     "picture",
     type=click.Path(path_type=Path),
-    metavar="FILE.svg|png",
-    help="Draw it, too: memory, CPU, who was away.",
+    metavar="FILE",
+    help="Draw it, too, as .svg or .png: memory, CPU, who was away.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def simulate(scenario: str, file: Path, against: Path | None, for_s: float | None, picture: Path | None, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from guardian.cli.client import Client
-from guardian.cli.options import Duration, daemon_command
+from guardian.cli.options import Duration, client_command
 from guardian.cli.replies import printable
 from guardian.cli.status import headline, notes
 from guardian.cli.tables import STYLES, against, console, table, when, word
@@ -35,9 +35,9 @@ Values = Mapping[str, Any]
 
 
 @click.command()
-@daemon_command
+@client_command
 @click.option("--interval", type=Duration(), default="1s", show_default=True, help="Time from one look to the next.")
-def top(client: Client, as_json: bool, interval: float) -> None:
+def top(client: Client, interval: float) -> None:
     """Watch levels, phases and services live in the terminal.
 
     Keys: m, c and p sort services by memory, CPU and phase; q ends it.
@@ -48,7 +48,7 @@ def top(client: Client, as_json: bool, interval: float) -> None:
       ssh -t host guardian top --interval 5s
     """
     screen = console()
-    if as_json or not screen.is_terminal or not sys.stdin.isatty():
+    if not screen.is_terminal or not sys.stdin.isatty():
         raise UsageError("top draws on a terminal; for scripts there is `guardian status --json`")
     if interval <= 0:
         raise UsageError("--interval: expected more than 0 s")

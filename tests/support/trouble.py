@@ -11,6 +11,7 @@ import shlex
 import socket
 import socketserver
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -400,6 +401,11 @@ def replace_web(config: Config, **fields: Any) -> Config:
     return msgspec.structs.replace(config, web=msgspec.structs.replace(config.web, **fields))
 
 
+def demo_on_a_taken_port(place: Place) -> object:
+    taken = place.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    return place.guardian(f"demo --listen 127.0.0.1:{taken.getsockname()[1]}", 1)
+
+
 def low_port(place: Place) -> object:
     def refuse(_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -555,8 +561,14 @@ def a_baseline(place: Place) -> Path:
 
 
 def no_picture(place: Place) -> object:
-    place.monkeypatch.setattr(plot, "drawing", lambda *_: "<svg/>")
+    place.monkeypatch.setattr(plot, "drawn", lambda *_: None)
+    place.monkeypatch.setitem(sys.modules, "guardian.replay.svg", SimpleNamespace(svg=lambda _: ""))
     return replays.draw_picture(place.folder / "no/x.svg", [("x", SimpleNamespace(since_wall_s=0.0))])
+
+
+def no_pillow(place: Place) -> object:
+    place.monkeypatch.setitem(sys.modules, "guardian.replay.png", None)
+    return replays.check_picture(Path("x.png"))
 
 
 def no_report(place: Place) -> object:
@@ -580,7 +592,7 @@ def refused_limits(place: Place) -> object:
 def no_interval(place: Place) -> object:
     place.monkeypatch.setattr(tops, "console", lambda: SimpleNamespace(is_terminal=True))
     place.monkeypatch.setattr(tops.sys, "stdin", SimpleNamespace(isatty=lambda: True))
-    return tops.top.callback.__wrapped__(client=None, as_json=False, interval=0.0)
+    return tops.top.callback.__wrapped__(client=None, interval=0.0)
 
 
 def broken_demo(place: Place, *, ended: bool) -> object:

@@ -180,8 +180,8 @@ def test_what_was_shed_by_order_can_be_seen_and_restored(run: Run, daemon: FakeD
     ("arguments", "says"),
     [
         (("shed",), "Missing argument"),
-        (("restore",), "Name services, or give --all."),
-        (("restore", "kibana", "--all"), "Name services, or give --all."),
+        (("restore",), "Name services or give --all, not both."),
+        (("restore", "kibana", "--all"), "Name services or give --all, not both."),
         (("standby", "--for", "2h", "--off"), "not both"),
         (("standby", "--for", "soon"), "expected a duration such as"),
         (("standby", "--for", "0s"), "needs a duration above 0"),

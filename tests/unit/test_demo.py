@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from itertools import takewhile
 
 import pytest
@@ -58,9 +59,13 @@ def test_the_demo_tells_both_and_shows_the_page(monkeypatch: pytest.MonkeyPatch)
     assert "The kernel alone: 2 kills" in said.output
 
 
-def test_an_address_that_is_taken_ends_the_demo_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the page cannot be served, the demo says why and ends."""
-    monkeypatch.setattr(demo, "KERNEL_S", 0.0)
+def test_an_address_that_is_taken_or_none_ends_the_demo_before_it_begins() -> None:
+    """Where the page cannot be served, the demo says why at once, before the first act."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = CliRunner().invoke(main, ["demo", "--listen", address])
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert f"{address}: Address already in use; name another by --listen" in said.stderr
     said = CliRunner().invoke(main, ["demo", "--listen", "no such place"])
-    assert said.exit_code == 1
-    assert "web.listen: expected host:port" in said.output
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "expected host:port" in said.stderr

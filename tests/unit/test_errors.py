@@ -75,8 +75,9 @@ TYPED = {
     "init -o {tmp}/good.yaml": ("{tmp}/good.yaml", "name another by --output", 1),
     "limits --apply --write x": ("--apply or --write", "not both", 2),
     "limits --force": ("--force", "goes with --apply", 2),
-    "replay --config x --plot x.png": ("--plot", "give a name that ends in .svg", 2),
-    "restore": ("restore", "Name services, or give --all", 2),
+    "replay --config x --plot x.gif": ("--plot", "give a name that ends in .svg or .png", 2),
+    "demo --listen x": ("--listen", "expected host:port", 2),
+    "restore": ("restore", "Name services or give --all", 2),
     "rollout": ("rollout", "Give one of --to, --down-to and --resume", 2),
     "rollout --down-to 1 --from-zero": ("--from-zero", "goes with --to", 2),
     "rollout --to 9 --config {tmp}/good.yaml": ("there is no phase 9", "give one up to 2", 2),
@@ -85,7 +86,7 @@ TYPED = {
     "run --config {tmp}/good.yaml --scenario overload": ("--scenario", "goes with --engine simulated", 2),
     "standby --for 1m --off": ("--for or --off", "not both", 2),
     "standby --for 0": ("--for", "--off ends a standby", 2),
-    "top --json": ("draws on a terminal", "for scripts there is `guardian status --json`", 2),
+    "top": ("draws on a terminal", "for scripts there is `guardian status --json`", 2),
     "why": ("why", "Name a service, or a time by --at", 2),
     # files that are not there, or are something else
     "check {tmp}/none.yaml": ("{tmp}/none.yaml: cannot be read: No such file", "name one that is there", 78),
@@ -504,6 +505,13 @@ CALLS: dict[str, tuple[Provoke, str, str]] = {
     "roll-out not read": (lambda place: read_progress(place.path("rollout.json", "{")), "{tmp}/rollout.json", "move it away"),
     # drawing
     "top in no time": (trouble.no_interval, "--interval", "expected more than 0 s"),
+    "picture without Pillow": (trouble.no_pillow, "x.png", "install it by `pip install"),
+    "demo where another is": (trouble.demo_on_a_taken_port, "127.0.0.1:", "name another by --listen"),
+    "state directory is a file": (
+        lambda place: trouble.daemons(place, state_dir=str(place.path("file", "x"))),
+        "{tmp}/file",
+        "move it away, or set another `state_dir`",
+    ),
     "demo ended": (partial(trouble.broken_demo, ended=True), "the daemon of the demo ended: web.listen: taken", "set another"),
     "demo silent": (partial(trouble.broken_demo, ended=False), "the daemon of the demo", "start it"),
 }
