@@ -32,7 +32,7 @@ from support.fake_daemon import FakeDaemon
 from support.snapshots import config as a_config
 from support.snapshots import snapshot
 
-from guardian import act_signals, rescue
+from guardian import act_signals, logs, rescue
 from guardian.act import ThreadedActor
 from guardian.act_signals import Signaller
 from guardian.cli import client as clients
@@ -189,6 +189,7 @@ def a_place(folder: Path) -> Iterator[Place]:
         monkeypatch.delenv("DOCKER_HOST", raising=False)
         monkeypatch.setenv("PATH", "/nonexistent")
         monkeypatch.chdir(folder)
+        stack.callback(logs.close)  # a daemon that is begun has configured them
         yield Place(folder, monkeypatch, stack)
 
 
