@@ -234,13 +234,17 @@ def _full_in(memory: Reading, rate: float | None) -> float | None:
 
 
 def _was_admitted(memory: Reading, soft: float, state: PolicyState, now_s: float) -> bool:
-    """Whether memory is below soft, and no higher than a restore was admitted to bring it: its start is no filling host."""
+    """Whether memory is below soft, and no higher than starts were admitted to bring it: theirs is no filling host.
+
+    Above the use at one's admission there may be what it was expected to need, and what all have that were admitted after it.
+    """
     if memory.value is None or memory.capacity is None or memory.value >= soft:
         return False
     used = memory.value * memory.capacity
     starting = {flight.action.service for flight in state.flights if flight.action.kind is ActionKind.RESTORE}
-    return any(
-        used <= memo.base_bytes.get(Signal.MEMORY, 0.0) + (memo.restored_bytes or 0)
+    admitted = [
+        (memo.base_bytes.get(Signal.MEMORY, 0.0), memo.restored_bytes or 0)
         for key, memo in state.memos.items()
         if key in starting or (memo.probation_until_s is not None and now_s < memo.probation_until_s)
-    )
+    ]
+    return any(used <= base + sum(need for later, need in admitted if later >= base) for base, _ in admitted)

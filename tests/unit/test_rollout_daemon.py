@@ -51,6 +51,21 @@ def test_a_granted_start_that_fills_memory_quickly_is_no_emergency() -> None:
     assert host.up("big")
 
 
+def test_granted_starts_that_fill_memory_side_by_side_are_no_emergency() -> None:
+    """Two large services that were admitted one after the other and fill at the same time: nothing is shed for their speed."""
+    fills = Service(memory=10 * MIB, running=False, steps=(Step(after=0, memory=ramp_to(1200 * MIB, 250 * MIB)),))
+    host = a_host(big=fills, more=fills)
+    host.paced = True
+    host.run(5)
+    for name in ("big", "more"):
+        assert ask(host, name, 1200).ok
+    for name in ("big", "more"):
+        host.engine.start(host.engine.ids(name)[0])
+    host.run(30)
+    assert host.stops() == []
+    assert host.down == set()
+
+
 def test_history_says_who_rolled_out_and_no_stop_of_it_is_an_override() -> None:
     """Granted starts and announced stops are rows of history with the operator's name; the stop itself counts for nobody's override."""
     host = a_host()
