@@ -8,7 +8,7 @@ import tempfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.rollouts import VirtualRollOut, composed
-from support.virtual_host import MIB, Phase, a_config
+from support.virtual_host import MIB, Phase, VirtualHost, a_config
 
 from guardian.compose.model import Condition, Dependency
 from guardian.config.schema import Config, Resources, RestoringConfig, ServiceConfig
@@ -18,25 +18,27 @@ from guardian.model import ActionKind
 from guardian.rollout.progress import Stage
 from guardian.rollout.steps import EventKind
 
-SOFT = 0.80
+SOFT, SOFT_CPU = 0.80, 0.85
 QUICK = RestoringConfig(stable_for=1.0, probation=20.0)  # type: ignore[arg-type]
 
 
 def a_platform(rng: random.Random, state_dir: str) -> tuple[Scenario, Config]:
-    """Up to ten services of up to 900 MiB in up to three phases, with limits that they keep; some fill slowly, some at once."""
+    """Up to ten services of up to 900 MiB and half a core in up to three phases, with limits that they keep; some fill slowly."""
     services, limits = {}, {}
     phases: list[list[str]] = [[] for _ in range(rng.randint(1, 3))]
     for number in range(rng.randint(3, 10)):
         name, size = f"s{number}", rng.randint(5, 900) * MIB
         rng.choice(phases).append(name)
         steps = () if rng.random() < 0.25 else (Step(after=0.1, memory=ramp_to(size, rng.choice((8, 20, 200)) * MIB)),)
+        cores = rng.choice((0.01, 0.1, 0.5))
         services[name] = Service(
             memory=size if not steps else size // 10,
+            cpu=cores,
             running=rng.random() < 0.2,
             health=rng.choice((None, Health(healthy_after=2))),
             steps=steps,
         )
-        limits[name] = ServiceConfig(limits=Resources(memory=size))  # type: ignore[arg-type]
+        limits[name] = ServiceConfig(limits=Resources(memory=size, cpus=cores))  # type: ignore[arg-type]
     load = tuple(
         HostStep(at=float(at), memory=steady(rng.choice((0, 0, rng.randint(0, 1600))) * MIB))
         for at in sorted(rng.sample(range(200), rng.randint(0, 4)))
@@ -52,19 +54,35 @@ def a_platform(rng: random.Random, state_dir: str) -> tuple[Scenario, Config]:
 def test_its_own_starts_never_take_the_host_past_soft(seed: int) -> None:
     """Whatever presses from outside: at each start, all that was started so far would fit below soft, fully grown."""
     with tempfile.TemporaryDirectory() as folder:
-        one = VirtualRollOut(*a_platform(random.Random(seed), folder))
-        full = {name: one.config.services[name].limits.memory for name in one.scenario.services}
-
-        def look(each: VirtualRollOut) -> None:
-            each.engine.poll()
-            world, total = each.engine._world, each.scenario.host.memory
-            held = {cell.service.name: world.stats(cell).footprint_bytes for cell in world.cells.values() if cell.runs}
-            started = {action.service.name for action in each.actions if action.kind is ActionKind.RESTORE}
-            growing = sum((full[name] or 0) - (held.get(name) or 0) for name in started)
-            assert total - world.available_bytes() + growing < SOFT * total
-
-        one.on_act = look
+        one = VirtualRollOut(*a_platform(random.Random(seed), folder), on_act=all_fits)
         one.run(3, wait_s=60, soak_s=1)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32))
+def test_beside_the_daemon_its_own_starts_never_take_the_host_past_soft(seed: int) -> None:
+    """The same where a guardian admits each start; and where nothing else grows, nothing is shed at all."""
+    with tempfile.TemporaryDirectory() as folder:
+        scenario, config = a_platform(random.Random(seed), folder)
+        host = VirtualHost(scenario, config, interval_s=0.5, round_s=0.5)
+        host.run(15)  # by then the host's CPU is known
+        one = VirtualRollOut(scenario, config, host=host, on_act=all_fits)
+        one.run(3, wait_s=60, soak_s=1)
+        if not scenario.host.steps and not any(each.running and each.steps for each in scenario.services.values()):
+            host.run(200)
+            assert host.stops() == []
+
+
+def all_fits(one: VirtualRollOut) -> None:
+    """What is in use now and what all that it has started will grow to lie below soft, of memory and of CPU."""
+    one.engine.poll()
+    world, total = one.engine._world, one.scenario.host.memory
+    held = {cell.service.name: world.stats(cell).footprint_bytes for cell in world.cells.values() if cell.runs}
+    started = {action.service.name for action in one.actions if action.kind is ActionKind.RESTORE}
+    growing = sum((one.config.services[name].limits.memory or 0) - (held.get(name) or 0) for name in started)
+    assert total - world.available_bytes() + growing < SOFT * total
+    busy = sum(cell.spec.cpu for cell in world.cells.values() if cell.runs and cell.service.name not in started)
+    assert busy + sum(one.config.services[name].limits.cpus or 0 for name in started) < SOFT_CPU * one.scenario.host.cores
 
 
 @settings(max_examples=40)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from support.virtual_host import Crash, Steps
+from support.virtual_host import Crash, Steps, VirtualHost
 
 from guardian.clock import VirtualClock
 from guardian.compose.model import ComposeProject, ComposeService, Dependency
@@ -16,6 +16,7 @@ from guardian.config.tree import Place
 from guardian.engine.simulated import Scenario, SimulatedEngine, SimulatedHost, VirtualActor
 from guardian.errors import UnreachableError
 from guardian.expose.orders import OrderKind, OrderReply
+from guardian.expose.status import status
 from guardian.model import Action, Outcome, Result, ServiceKey
 from guardian.policy.assess import cpu_capacity
 from guardian.rollout.admission import Admission
@@ -34,6 +35,19 @@ class NoDaemon:
 
     def order(self, kind: OrderKind, services: Sequence[str] = (), **fields: Any) -> OrderReply:
         raise UnreachableError("no guardian answers")
+
+
+class Beside:
+    """The control socket of the guardian on a virtual host."""
+
+    def __init__(self, host: VirtualHost) -> None:
+        self._host = host
+
+    def status(self) -> Mapping[str, Any]:
+        return status(self._host.snapshots[-1])
+
+    def order(self, kind: OrderKind, services: Sequence[str] = (), **fields: Any) -> OrderReply:
+        return self._host.order(kind, *(name.partition("/")[2] for name in services), **fields)
 
 
 @dataclass
@@ -86,19 +100,25 @@ def composed(**depends_on: Sequence[Dependency]) -> ComposeProject:
 
 @dataclass
 class VirtualRollOut:
-    """`run` carries one out to its end; after a `Crash` it begins anew, as `--resume` does."""
+    """`run` carries one out to its end; after a `Crash` it begins anew, as `--resume` does.
+
+    With a `host` it is rolled out there, beside its guardian, which ticks at each pause.
+    """
 
     scenario: Scenario
     config: Config
     measured: Mapping[ServiceKey, Expected] = field(default_factory=dict)
     project: ComposeProject | None = None
     client: Any = field(default_factory=NoDaemon)
+    host: VirtualHost | None = None
     on_act: Callable[[VirtualRollOut], None] = lambda _one: None  # called just before each action
 
     def __post_init__(self) -> None:
-        self.clock = VirtualClock()
+        self.clock = VirtualClock() if self.host is None else self.host.clock
         self.steps = Steps()
-        self.engine = SimulatedEngine(self.scenario, self.clock)
+        self.engine = SimulatedEngine(self.scenario, self.clock) if self.host is None else self.host.engine
+        if self.host is not None:
+            self.client = Beside(self.host)
         self.record = Record(self.steps)
         self.actions: list[Action] = []
         self.events: list[Event] = []
@@ -119,6 +139,9 @@ class VirtualRollOut:
         )  # fmt: skip
 
     def _pause(self, seconds: float) -> None:
+        if self.host is not None:
+            self.host.tick()
+            return
         self.clock.advance(seconds)
         self.engine.poll()
 

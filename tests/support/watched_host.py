@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from support.virtual_host import VirtualHost, a_config
+from support.virtual_host import Phase, VirtualHost, a_config
 
 from guardian.clock import Clock, VirtualClock
 from guardian.config.schema import HealthConfig, ObjectivesConfig, SamplingConfig, ServiceConfig
@@ -44,14 +44,14 @@ class NoTraffic(TrafficReader):
 
 
 class WatchedHost:
-    """`db` and `web`, which is probed by HTTP, and `logs`. `seconds` counts from the first tick, at the beginning of an hour."""
+    """`db` and `web`, which is probed by HTTP, and `logs`: a phase each, and each uses half of its budget. `seconds` counts from the first tick, at the beginning of an hour."""
 
     def __init__(self, path: Path, restart: bool = False) -> None:
         check = HealthConfig(
             http="http://127.0.0.1:1/", interval=Seconds(PROBE_S), retries=2, start_period=Seconds(0), restart=restart
         )
         config = a_config(
-            ("db",), ("web",), ("logs",),
+            *(Phase((name,), budget_mib=number * 200) for number, name in enumerate(("db", "web", "logs"), start=1)),
             services={"web": ServiceConfig(health=check)},
             sampling=SamplingConfig(host=Seconds(TICK_S)),
             objectives=OBJECTIVES,

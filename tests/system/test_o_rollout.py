@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from support import small
 from support.daemon import GuardianProcess
+from support.engine_events import EngineEvents
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.standin import IMAGE
@@ -65,9 +68,24 @@ class Compose:
         settings["services"] = {}
         return settings
 
-    def command(self, *arguments: str) -> list[str]:
+    def create_the_rest(self) -> None:
+        """Every container that is not there, started or not, by Compose itself."""
+        words = [
+            "docker-compose",
+            "--file",
+            str(self.file),
+            "--project-name",
+            "openpolicy",
+            "up",
+            "--no-start",
+            "--no-recreate",
+        ]
+        subprocess.run(words, env={**os.environ, "DOCKER_HOST": self.engine.url}, capture_output=True, timeout=120, check=True)
+
+    def command(self, *arguments: str, compose: bool = True) -> list[str]:
         config = str(self.home / "guardian" / "guardian.yaml")
-        return [sys.executable, "-m", "guardian", "rollout", "--config", config, "--compose", str(self.file), *arguments]
+        files = ("--compose", str(self.file)) if compose else ()
+        return [sys.executable, "-m", "guardian", "rollout", "--config", config, *files, *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=120, check=False)
@@ -147,28 +165,46 @@ def test_too_little_room_for_a_phase_is_held_and_said(make_compose: Callable[...
     assert one.platform.running() == of_phases(2)
 
 
-def test_killed_again_and_again_and_resumed_it_ends_the_same(make_compose: Callable[..., Compose]) -> None:
-    """SIGKILL after each few events, then `--resume`, and so on until it is done: all of it is up, and nothing was stopped."""
+def test_killed_at_each_step_and_resumed_it_ends_the_same(make_compose: Callable[..., Compose]) -> None:
+    """SIGKILL at each step of a roll-out from zero through three phases, then `--resume` each time: it is as if there had been none."""
     one = make_compose()
-    deaths, told, command = 0, [], one.command("--to", "2", "--json", *QUICK)
+    killed = killed_and_resumed(one.command("--to", "1", "--json", *QUICK), one.command("--resume", "--json"), {"create"})
+    assert killed == [("create", 1)]
+    one.create_the_rest()
+
+    made = one.platform.ids()
+    began = one.command("--to", "3", "--from-zero", "--json", "--soak", "200ms", compose=False)
+    kinds = ("start", "up", "soak", "passed")
+    with EngineEvents(one.engine.url) as heard:
+        killed = killed_and_resumed(began, one.command("--resume", "--json", compose=False), {"stop", "phase", *kinds})
+    assert killed == [("stop", 1), ("phase", 1), *((kind, phase) for phase in (1, 2, 3) for kind in kinds)]
+    assert one.platform.running() == set(PHASES)
+    assert one.platform.ids() == made
+    assert sorted(each.service for each in heard.changes if each.running) == sorted(PHASES)
+    assert sorted(each.service for each in heard.changes if not each.running) == sorted(of_phases(1))
+
+
+def killed_and_resumed(begin: list[str], resume: list[str], kinds: set[str]) -> list[tuple[str, int]]:
+    """Kill it at the first event of each of these kinds in each phase, and go on each time. Returned: where it was killed, in turn."""
+    killed: list[tuple[str, int]] = []
+    command = begin
     while True:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        for count, line in enumerate(process.stdout, start=1):
-            told.append(json.loads(line))
-            if told[-1]["event"] != "end" and count == 5:
+        event: dict[str, Any] = {}
+        for line in process.stdout:
+            event = json.loads(line)
+            point = event["event"], event["phase"]
+            if point[0] in kinds and point not in killed:
                 process.kill()
-                deaths += 1
+                killed.append(point)
                 break
-        process.stdout.close()
-        if process.wait() == 0:
-            break
-        assert deaths < 20, "it gets nowhere"
-        command = one.command("--resume", "--json", *QUICK)
-    assert deaths >= 2
-    assert one.platform.running() == of_phases(2)
-    assert {each["service"] for each in told if each["event"] == "start"} == {f"openpolicy/{name}" for name in of_phases(2)}
-    assert [each for each in told if each["event"] in ("stop", "failed")] == []
+        _, said = process.communicate()
+        if event.get("event") == "end" or "nothing to resume" in said:  # it was killed just after its end
+            assert event.get("failure") is None, event
+            return killed
+        assert process.returncode == -signal.SIGKILL, said
+        command = resume
 
 
 def test_a_target_phase_stops_what_is_above_and_gives_it_back_when_raised(

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 from support.virtual_host import key
-from support.watched_host import ANSWER_S, BEGIN_WALL_S, OBJECTIVES, PROBE_S, WatchedHost
+from support.watched_host import ANSWER_S, BEGIN_WALL_S, OBJECTIVES, PROBE_S, TICK_S, WatchedHost
 
 from guardian.expose.orders import OrderKind
+from guardian.expose.status import history_row
+from guardian.objectives.episodes import restarts, sheds
 from guardian.objectives.evaluate import Aim, Window, availability, healthy, verdicts
 from guardian.objectives.figures import ERROR, answer_s
+from guardian.objectives.report import report
 from guardian.objectives.rows import HOUR_S
 from guardian.objectives.store import hours_of, opened
 
+STOP_S = 0.3  # how long a simulated service takes to stop
 HOUR = int(BEGIN_WALL_S // HOUR_S)
 
 
@@ -98,18 +102,43 @@ def test_the_verdicts_follow(hour: tuple[WatchedHost, Window]) -> None:
     assert well.met is False
     assert [one.subject for one in well.findings] == ["openpolicy/web"]
     web = window.services[key("web")]
-    assert healthy(web) == pytest.approx(web.healthy_s / (web.healthy_s + 270))
+    # Each guardian has its first answer just after its first tick, so of that one tick nothing is known yet.
+    assert web.healthy_s == 3600 - 360 - 270 - 2 * TICK_S
+    assert healthy(web) == pytest.approx(2960 / 3230)
+    used = found[Aim.UTILISATION]
+    assert used.met
+    assert [(one.subject, one.value) for one in used.findings] == [(f"phase {number} memory", 0.5) for number in (1, 2, 3)]
     assert found[Aim.AVAILABILITY].target == OBJECTIVES.availability
 
 
+def test_the_report_says_the_same(hour: tuple[WatchedHost, Window]) -> None:
+    """The report of the hour has these seconds and no others, the one shed with how long it lasted, and what each phase used."""
+    watched, window = hour
+    rows = [history_row(row) for row in watched.host.store.rows]
+    made = report(window, sheds(rows, BEGIN_WALL_S), restarts(rows, BEGIN_WALL_S), BEGIN_WALL_S + 3600)
+    parts = ("up_s", "unhealthy_s", "down_s", "shed_s", "absent_s", "completed_s", "unknown_s", "probes", "failures")
+    assert {one["service"].partition("/")[2]: tuple(one[part] for part in parts) for one in made["services"]} == {
+        "db": (2940, 0, 300, 0, 0, 0, 360, 0, 0),
+        "web": (2970, 270, 0, 0, 0, 0, 360, 111, 10),
+        "logs": (2640, 0, 0, 600, 0, 0, 360, 0, 0),
+    }
+    assert (made["watched_s"], made["unknown_s"], made["restarts"]) == (3240, 360, [])
+    (shed,) = made["sheds"]
+    assert (shed["service"], shed["reason"], shed["by"], shed["ended"]) == ("openpolicy/logs", "operator", "ada", "restored")
+    assert shed["seconds"] == pytest.approx(600 - STOP_S)  # it was down once it had stopped
+    assert [one["memory_p95_ratio"] for one in made["phases"]] == [0.5] * 3
+    assert [one["memory_most_ratio"] for one in made["phases"]] == [0.5] * 3
+    assert next(one for one in made["services"] if one["phase"] == 2)["error_ratio"] == 10 / 111
+
+
 def test_the_metrics_say_the_same(hour: tuple[WatchedHost, Window]) -> None:
-    """The metrics tell each objective as the report does; one that nothing was measured for is unknown."""
+    """The metrics tell each objective as the report does."""
     watched, _ = hour
     told = watched.telemetry.told
     assert told["availability"].met is False
     assert told["availability"].value == pytest.approx(2640 / 3240)
     assert told["response_time"].met
-    assert told["utilisation"] == ("utilisation", 0.8, None, None, None)
+    assert told["utilisation"] == ("utilisation", 0.8, 0.5, True, 1.0)
 
 
 def test_what_the_services_used_is_averaged_over_the_time_that_they_ran(hour: tuple[WatchedHost, Window]) -> None:
