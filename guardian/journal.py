@@ -9,7 +9,7 @@ from guardian.expose.orders import Order, OrderReply
 from guardian.ledger.entries import HistoryRow
 from guardian.ledger.history import row_of
 from guardian.ledger.reconcile import Finding
-from guardian.model import Assessment, Candidate, Decision, Held, Level, Mode, Outcome, Settled
+from guardian.model import Assessment, Candidate, Decision, EngineEvent, Held, Level, Mode, Outcome, ServiceKey, Settled
 from guardian.policy.batch import EMERGENCY
 from guardian.storage import advice
 from guardian.storage.values import Storage
@@ -41,6 +41,14 @@ class Rows:
 def row_of_order(order: Order, now_wall_s: float) -> HistoryRow:
     services = ", ".join(str(service) for service in order.services)
     return HistoryRow(now_wall_s, "order", None, None, order.kind.value, "done", by=order.by, detail=services)
+
+
+def row_of_oom(event: EngineEvent, service: ServiceKey, phase: int | None) -> HistoryRow:
+    return HistoryRow(event.at_wall_s, "oom", service, phase, "kernel", "done", by="kernel", detail=event.name)
+
+
+def oom(service: ServiceKey, container: str) -> None:
+    _log.error("the kernel's OOM killer has ended a process of a container", service=str(service), container=container)
 
 
 def decided(decision: Decision, assessment: Assessment, mode: Mode) -> None:

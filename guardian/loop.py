@@ -59,6 +59,7 @@ SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the
 ORDER_WAIT_S = 5.0
 TAKE_DOWN_S = 60.0  # beyond its stop timeout: a roll-out that has announced a stop may be slow to make it
 ROLL_OUT = "rollout"  # the reason of what an operator's roll-out starts and stops itself
+OOM_EVERY_S = 60.0  # a container whose processes the kernel ends again and again is told of once in this time
 ECHO_S = 10.0  # events of a restart may come so much later than its outcome
 _STARTS = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)
 _NOBODY = ServiceKey("", "")
@@ -187,6 +188,7 @@ class Loop:
         self._events: deque[EngineEvent] = deque(maxlen=10_000)
         self._signalled: dict[str, str] = {}
         self._taken_down: dict[ServiceKey, float] = {}  # until when a stop of it is a roll-out's
+        self._oom_s: dict[str, float] = {}  # containers that the kernel ended a process of, and when that was told
         self._restarted: dict[str, float] = {}  # containers that guardian restarted, and when it was done
         self._stops: tuple[others.Override, ...] = ()  # by somebody, unless the engine turns out to have ended
         self._gap: tuple[float, float] | None = None
@@ -375,6 +377,8 @@ class Loop:
         managed = {container.id: key for key, service in platform.services.items() for container in service.containers}
         while self._events:
             event = self._events.popleft()
+            if event.action == "oom" and event.container_id in managed:
+                self._note_oom(event, managed[event.container_id], platform)
             override = others.classify(event, self._ledger.open_entries, context, self._signalled)
             self._signalled = dict(others.remember(event, self._signalled))
             stopped = override is not None and override.kind is others.OverrideKind.STOPPED
@@ -388,6 +392,15 @@ class Loop:
         for override in counted:
             if self._ledger.yield_to(override):
                 self._telemetry.overridden("stopped")
+
+    def _note_oom(self, event: EngineEvent, key: ServiceKey, platform: Platform) -> None:
+        """The kernel was faster, or the container met its own limit: nothing that guardian did."""
+        now_s = self._clock.monotonic()
+        self._oom_s = {id_: at_s for id_, at_s in self._oom_s.items() if now_s - at_s < OOM_EVERY_S}
+        if event.container_id not in self._oom_s:
+            self._oom_s[event.container_id] = now_s
+            journal.oom(key, event.name)
+            self._ledger.record(journal.row_of_oom(event, key, platform.services[key].phase))
 
     def _restarting(self) -> frozenset[str]:
         """Containers whose ends and starts are guardian's own restarts."""

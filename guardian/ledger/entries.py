@@ -129,7 +129,7 @@ class HistoryRow:
     """One thing that happened, for `guardian history`."""
 
     at_wall_s: float
-    action: ActionKind | str  # also: override, order, start, level, quarantine …
+    action: ActionKind | str  # also: override, order, start, level, oom …
     service: ServiceKey | None
     phase: int | None
     reason: str

@@ -580,3 +580,12 @@ def test_what_is_kept_and_ends_with_the_engine_comes_back(restart: str) -> None:
     host.run_until(lambda snapshot: not snapshot.entries and host.down == set(), within_s=900)
     assert heard(host).overrides == []
     assert ("db" in host.starts()) == (restart == "no")
+
+
+def test_what_the_kernel_ends_is_recorded() -> None:
+    """Whom the kernel's OOM killer ends stands in history, once a minute however often it comes back for that."""
+    host = a_host(Mode.OBSERVE, pressure=steady(2500 * MIB))
+    host.run(CALM_S)
+    killed = [one.service.name for one in host.engine.oom_kills]
+    assert killed.count("logs") > 1
+    assert sorted(rows(host, "oom")) == sorted((name, "kernel", "done") for name in set(killed))
