@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from guardian.cli.options import PATH
 from guardian.cli.replies import printable, show_json
 from guardian.config.compare import Finding, compare
 from guardian.config.load import load, warnings
@@ -19,7 +20,7 @@ from guardian.units import spell
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--engine", "with_engine", is_flag=True, help="Compare the file with what runs, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardian.cli import options
-from guardian.cli.options import Duration, files_option
+from guardian.cli.options import PATH, Duration, files_option
 from guardian.cli.replies import printable
 from guardian.config.load import loads
 from guardian.errors import ConfigError, EngineError, GuardianError
@@ -60,7 +60,7 @@ class Material:
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=DEFAULT_OUTPUT,
     show_default=True,
     metavar="FILE",
@@ -77,7 +77,7 @@ class Material:
 )
 @click.option(
     "--state-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help=f"Where guardian has recorded what services used.  [default: {options.DEFAULT_STATE_DIR}]",
 )
@@ -125,7 +125,7 @@ def init(
     if diff:
         _show_diff(output, text)
     elif to_stdout:
-        click.echo(text, nl=False)
+        click.echo(text.encode(errors="replace"), nl=False)  # as a file has it, whatever the locale
     else:
         _create(output, text)
         _summary(proposal, material, output)

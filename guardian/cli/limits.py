@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardian.cli import options
-from guardian.cli.options import Duration, config_option, files_option, json_option
+from guardian.cli.options import PATH, Duration, config_option, files_option, json_option
 from guardian.cli.replies import printable, show_json
 from guardian.config.load import load
 from guardian.config.schema import Config, ServiceConfig
@@ -88,9 +88,7 @@ class Applied:
 @click.argument("services", nargs=-1, metavar="[SERVICE]…")
 @click.option("--apply", is_flag=True, help="Give running containers the limits of the file, without a restart.")
 @click.option("--force", is_flag=True, help="With --apply: also a limit below what a container holds now.")
-@click.option(
-    "--write", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write a Compose file to lay over yours."
-)
+@click.option("--write", "output", type=PATH, metavar="FILE", help="Write a Compose file to lay over yours.")
 @files_option("With --write: your Compose file")
 @click.option(
     "--sample",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
+import sys
 import traceback
 from typing import Any
 
@@ -44,10 +46,11 @@ COMMANDS = {
 }
 """Subcommand -> its line in the help. The module has the same name, and so has the command in it."""
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-class Failure(click.ClickException):
+class CommandFailed(click.ClickException):
     """An error that a user may see, with its own exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
@@ -71,23 +74,41 @@ class Guardian(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # in a locale without that character: a ? for it, not the end
+                stream.reconfigure(errors="replace")
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno not in NO_ROOM or error.filename is not None:
+                raise
+            click.echo(f"Error: the output cannot be written: {error.strerror}; make room, or send it elsewhere", err=True)
+            sys.stdout = None  # what is left in it cannot be written either
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except GuardianError as error:
             from guardian.cli.replies import printable  # not for --help: it is to come at once
 
-            raise Failure(printable(error.in_full()), error.exit_code) from None
+            raise CommandFailed(printable(error.in_full()), error.exit_code) from None
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # whoever read the output has left: click ends quietly
+            if isinstance(error, OSError) and error.filename is None:
+                if error.errno == errno.EPIPE:
+                    raise  # whoever read the output has left: click ends quietly
+                if error.errno in NO_ROOM:
+                    raise  # of the output: what writes files says which
+                if error.errno == errno.ENOENT:  # by getcwd(2)
+                    raise CommandFailed("the working directory is gone; change to one that is there", 1) from None
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{where.filename}:{where.lineno}"
-            raise Failure(f"unexpected {type(error).__name__}: {error} (at {place}); please report this", 1) from None
+            raise CommandFailed(f"unexpected {type(error).__name__}: {error} (at {place}); please report this", 1) from None
 
 
 @click.group(cls=Guardian, context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,6 +18,9 @@ from guardian.units import parse_ratio, parse_seconds
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+PATH = click.Path(path_type=Path, readable=False)
+"""Whether it can be used is found out by what uses it, which says what to do where not."""
+
 DEFAULT_CONFIG = Path("/etc/guardian/guardian.yaml")
 DEFAULT_STATE_DIR = Path("/var/lib/guardian")
 
@@ -25,14 +28,14 @@ control_option = click.option(
     "--control",
     "--socket",
     "control",
-    type=click.Path(path_type=Path, readable=False),  # whoever may not use it is told whose it is
+    type=PATH,  # whoever may not use it is told whose it is
     envvar="GUARDIAN_WEB_CONTROL",
     metavar="PATH",
     help="The daemon's control socket.  [default: GUARDIAN_WEB_CONTROL, else as in the configuration file]",
 )
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help=f"The daemon's configuration file, to find it by.  [default: {DEFAULT_CONFIG}]",
 )
@@ -41,13 +44,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def directory_option(text: str) -> Callable[[Decorated], Decorated]:
     """--state-dir, as `directory`; `text` says what is read there."""
-    return click.option("--state-dir", "directory", type=click.Path(path_type=Path), metavar="DIR", help=text)
+    return click.option("--state-dir", "directory", type=PATH, metavar="DIR", help=text)
 
 
 def files_option(text: str) -> Callable[[Decorated], Decorated]:
     """--file, any number of Compose files, as `files`; `text` says of what."""
     more = f"{text}; repeat it for more.  [default: those that Compose would find here]"
-    return click.option("--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help=more)
+    return click.option("--file", "-f", "files", multiple=True, type=PATH, metavar="FILE", help=more)
 
 
 def daemon_command(function: Callable[..., None]) -> Callable[..., None]:

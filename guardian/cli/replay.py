@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from guardian.cli.options import Duration, directory_option
+from guardian.cli.options import PATH, Duration, directory_option
 from guardian.cli.replies import show_json
 from guardian.units import format_bytes, format_cores, format_ratio, format_seconds
 
@@ -25,12 +25,12 @@ Named = Sequence[tuple[str, "Summary"]]
 @click.option(
     "--config",
     "file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="FILE",
     help="The configuration to try.",
 )
-@click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Another one, to be shown beside it.")
+@click.option("--against", type=PATH, metavar="FILE", help="Another one, to be shown beside it.")
 @click.option(
     "--since", "since_s", type=Duration(), default="24h", show_default=True, metavar="DURATION", help="How far to go back."
 )
@@ -38,7 +38,7 @@ Named = Sequence[tuple[str, "Summary"]]
 @click.option(
     "--plot",
     "picture",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Draw it, too, as .svg or .png: memory, CPU, who was away.",
 )

@@ -23,7 +23,23 @@ def show(reply: OrderReply, as_json: bool) -> None:
 
 
 def show_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(msgspec.json.format(encoded(value), indent=2))
+
+
+def encoded(value: Any) -> bytes:
+    """As JSON, which is UTF-8 whatever the locale; with a ? for what is none in the name of a file."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole(msgspec.to_builtins(value)))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_whole(key): _whole(one) for key, one in value.items()}
+    return [_whole(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def printable(text: str) -> str:

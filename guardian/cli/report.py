@@ -11,8 +11,8 @@ import click
 
 from guardian.cli.client import Client
 from guardian.cli.history import MAX_ROWS, history_rows
-from guardian.cli.options import Duration, daemon_command, directory_option, state_dir
-from guardian.cli.replies import show_json
+from guardian.cli.options import PATH, Duration, daemon_command, directory_option, state_dir
+from guardian.cli.replies import printable, show_json
 from guardian.errors import GuardianError
 from guardian.objectives import baseline as baselines
 from guardian.objectives.episodes import restarts, sheds
@@ -34,9 +34,7 @@ BEFORE_S = 7 * DAY_S  # a service may have been shed for so long before the time
     show_default=True,
     help="The time it is about, such as 7d.",
 )
-@click.option(
-    "--html", "html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a page to this file."
-)
+@click.option("--html", "html", type=PATH, metavar="FILE", help="Write a page to this file.")
 @click.option("--baseline", "name", metavar="NAME", help="Compare with this baseline.  [default: the newest]")
 @directory_option("Where the figures are.  [default: as in the file]")
 @daemon_command
@@ -89,7 +87,11 @@ def collect(asked: Path | None, since_s: float, client: Client) -> dict[str, Any
 def _baseline(directory: Path, name: str | None) -> Mapping[str, Any] | None:
     if name is not None:
         return baselines.load(directory, name)
-    every = baselines.every(directory)
+    try:
+        every = baselines.every(directory)
+    except GuardianError as error:
+        click.echo(f"not compared with a baseline: {printable(str(error))}", err=True)
+        return None
     return every[-1] if every else None
 
 

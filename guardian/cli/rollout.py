@@ -15,7 +15,7 @@ import msgspec
 
 from guardian.cli.client import Client
 from guardian.cli.options import DEFAULT_CONFIG, Duration, config_option, control_option, control_path, json_option
-from guardian.cli.replies import printable, show_json
+from guardian.cli.replies import encoded, printable, show_json
 from guardian.errors import UsageError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class _Screen:
         if not as_json:
             from guardian.cli import tables
 
-            self._console = tables.console()
+            self._console = tables.console(least_width=0)
 
     def __enter__(self) -> _Screen:
         if self._console is not None and self._console.is_terminal:
@@ -277,4 +277,4 @@ def _show_plan(opened: Opened, ready: Ready, progress: Progress, as_json: bool) 
 
 
 def _line(value: Any) -> None:
-    click.echo(msgspec.json.encode(value).decode())
+    click.echo(encoded(value))

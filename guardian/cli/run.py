@@ -11,7 +11,7 @@ import click
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=Path("/etc/guardian/guardian.yaml"),
     show_default=True,
     help="The file.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from guardian.cli.options import DEFAULT_CONFIG, Duration
+from guardian.cli.options import DEFAULT_CONFIG, PATH, Duration
 from guardian.cli.replies import show_json
 
 
@@ -16,18 +16,18 @@ from guardian.cli.replies import show_json
 @click.option(
     "--config",
     "file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=DEFAULT_CONFIG,
     show_default=True,
     metavar="FILE",
     help="The configuration to try.",
 )
-@click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Another one, to be shown beside it.")
+@click.option("--against", type=PATH, metavar="FILE", help="Another one, to be shown beside it.")
 @click.option("--for", "for_s", type=Duration(), metavar="DURATION", help="How much of it.  [default: as long as it says]")
 @click.option(
     "--plot",
     "picture",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Draw it, too, as .svg or .png: memory, CPU, who was away.",
 )

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from guardian.cli.replies import printable
 
+LEAST_WIDTH = 80  # a narrower terminal wraps the lines of a table: better than a letter on each
 PIPED_WIDTH = 200  # where nobody's screen limits it, nothing is cut off
 STYLES = {
     **dict.fromkeys(("ok", "running", "up", "done"), "green"),
@@ -22,10 +23,14 @@ STYLES = {
 """Colours repeat what a word already says: none carries a meaning of its own."""
 
 
-def console() -> Console:
+def console(least_width: int = LEAST_WIDTH) -> Console:
     """Writes to stdout; with colours only on a terminal, and none where NO_COLOR is set."""
     made = Console(markup=False, highlight=False, emoji=False)
-    return made if made.is_terminal else Console(markup=False, highlight=False, emoji=False, width=PIPED_WIDTH)
+    if not made.is_terminal:
+        made.width = PIPED_WIDTH
+    elif made.width < least_width:
+        made.width = least_width
+    return made
 
 
 def word(text: str) -> Text:

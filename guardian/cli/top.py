@@ -47,7 +47,7 @@ def top(client: Client, interval: float) -> None:
       guardian top
       ssh -t host guardian top --interval 5s
     """
-    screen = console()
+    screen = console(least_width=0)
     if not screen.is_terminal or not sys.stdin.isatty():
         raise UsageError("top draws on a terminal; for scripts there is `guardian status --json`")
     if interval <= 0:

@@ -312,7 +312,7 @@ def _why(error: BaseException) -> str:
         if isinstance(each, PermissionError):
             return "permission denied; run guardian as root or as a member of the group that owns the socket"
         if isinstance(each, FileNotFoundError):
-            return "there is no such socket; is Docker running? (`systemctl start docker`)"
+            return "there is no such socket; is Docker running?"
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
     return "it was cut"

@@ -90,6 +90,8 @@ def read_rows(
 
 
 def _unreadable(path: Path, error: sqlite3.Error) -> LedgerError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return LedgerError(f"{path}: guardian has it open; ask guardian, without --state-dir")
     return LedgerError(f"{path}: the history cannot be read: {error}; read it as the user that guardian runs as")
 
 

@@ -72,12 +72,17 @@ def load(directory: Path, name: str) -> Mapping[str, Any]:
 
 
 def every(directory: Path) -> list[Mapping[str, Any]]:
-    """All of them, oldest first; what cannot be read is left out."""
-    found = []
-    with suppress(OSError):
-        for path in (directory / FOLDER).glob("*.json"):
-            with suppress(BaselineError):
-                found.append(load(directory, path.stem))
+    """All of them, oldest first; one that cannot be read is left out. BaselineError where it cannot be seen which there are."""
+    folder, found = directory / FOLDER, []
+    try:
+        names = [path.stem for path in folder.iterdir() if path.suffix == ".json"]
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    except OSError as error:
+        raise BaselineError(f"{folder}: {error.strerror or error}; read it as the user that guardian runs as") from None
+    for name in names:
+        with suppress(BaselineError):
+            found.append(load(directory, name))
     return sorted(found, key=lambda one: (one["made_wall_s"], one["name"]))
 
 

@@ -19,7 +19,7 @@ from guardian.errors import GuardianError, Problem
 
 PACKAGE = Path(guardian.__file__).parent
 ERRORS = "GuardianError"
-OF_CLICK = frozenset({"UsageError", "BadParameter"})
+OF_CLICK = frozenset({"UsageError", "BadParameter", "CommandFailed"})  # the last is of guardian.cli.main
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -59,6 +59,7 @@ from guardian.expose.metrics import Metrics
 from guardian.expose.orders import OrderReply
 from guardian.expose.trace import Trace
 from guardian.expose.web import WebServer
+from guardian.ledger import history
 from guardian.ledger.lock import EngineLock, StateLock
 from guardian.ledger.schema import put_aside
 from guardian.ledger.store import Store
@@ -548,6 +549,29 @@ def written(place: Place) -> Path:
     return path
 
 
+def busy_ledger(place: Place) -> object:
+    path = place.database("state/ledger.db", 1)
+    other = place.stack.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+    other.execute("BEGIN EXCLUSIVE")
+    place.monkeypatch.setattr(history, "READ_TIMEOUT_S", 0.01)
+    return place.guardian(f"history --state-dir {path.parent}", 1)
+
+
+def gone_directory(place: Place) -> object:
+    (place.folder / "gone").mkdir()
+    place.monkeypatch.chdir(place.folder / "gone")
+    (place.folder / "gone").rmdir()
+    return place.guardian("init", 1)
+
+
+def defect(place: Place) -> object:
+    def fail(*_: object) -> None:
+        raise RuntimeError("x")
+
+    place.monkeypatch.setattr(Client, "status", fail)
+    return place.guardian("status", 1)
+
+
 def no_figures(place: Place) -> object:
     HoursFile(place.path("f/objectives.db"), 0.0).close()
     return window(place.folder / "f/objectives.db", 0.0, 1.0)
@@ -591,7 +615,7 @@ def refused_limits(place: Place) -> object:
 
 
 def no_interval(place: Place) -> object:
-    place.monkeypatch.setattr(tops, "console", lambda: SimpleNamespace(is_terminal=True))
+    place.monkeypatch.setattr(tops, "console", lambda **_: SimpleNamespace(is_terminal=True))
     place.monkeypatch.setattr(tops.sys, "stdin", SimpleNamespace(isatty=lambda: True))
     return tops.top.callback.__wrapped__(client=None, interval=0.0)
 

@@ -55,6 +55,7 @@ CARRIED = {
     "ConfigError(tuple(self.problems))": "mistakes in a scenario, see test_simulated_reading",
     "ConfigError(tuple(sorted(reader.problems, key=lambda one: (one.file, one.line or 0))))": "likewise",
     "ConfigError((extends.place.problem('extends', why),))": "likewise",
+    "CommandFailed(printable(error.in_full()), error.exit_code)": "any of the others, at the command line",
     "LedgerError(run.refusal)": "carries the refusal of the ledger",
 }
 """Those that only carry what others say."""
@@ -439,6 +440,14 @@ CALLS: dict[str, tuple[Provoke, str, str]] = {
         "{tmp}/baselines/z.json",
         "save it anew",
     ),
+    "baselines not to be seen": (
+        lambda place: baseline.every(trouble.unseen(place)),
+        "/baselines",
+        "as the user that guardian runs as",
+    ),
+    "ledger that guardian has open": (trouble.busy_ledger, "{tmp}/state/ledger.db", "without --state-dir"),
+    "a defect": (trouble.defect, "unexpected RuntimeError: x (at ", "please report this"),
+    "no working directory": (trouble.gone_directory, "the working directory is gone", "change to one that is there"),
     "baseline nowhere": (
         lambda place: baseline.save(place.path("file", "x"), "x", trouble.REPORT),
         "{tmp}/file/baselines/x.json",
