@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,8 @@ from guardian.workers import Workers
 WORKERS = 64
 READY = 16  # threads that need not be made when memory is short: a phase's worth of stops at once
 BY_SIGNAL = "ended by signal: the engine did not do it"
+NOTE_AGAIN_S = 0.1
+NO_MEMORY = "guardian had no memory for it"
 UNTOLD = "it has ended, and the engine has not said how"
 _GOOD = (Result.DONE, Result.GONE)
 
@@ -173,22 +176,29 @@ class ThreadedActor:
             return call(), ""
         except EngineTimeout as error:
             return Result.TIMED_OUT, str(error)
+        except MemoryError:  # a text that is there already
+            return Result.FAILED, NO_MEMORY
         except GuardianError as error:
             return Result.FAILED, str(error)
         except Exception as error:  # a bug must not leave an action in flight for ever
             return Result.FAILED, f"{type(error).__name__}: {error}"
 
     def _note(self, run: _Run, container_id: str, result: Result, detail: str) -> None:
-        self._after_call(container_id)
-        with run.lock:
-            if container_id in run.results:
+        """Until it is noted, also where there is no memory for it at first: an action must not stay in flight for ever."""
+        while True:
+            try:
+                self._after_call(container_id)
+                with run.lock:
+                    if container_id not in run.results:
+                        run.results[container_id] = result
+                        if detail:
+                            run.details.append(detail)
+                    last = len(run.results) == len(run.action.containers)
+                if last:
+                    self._conclude(run)
                 return
-            run.results[container_id] = result
-            if detail:
-                run.details.append(detail)
-            last = len(run.results) == len(run.action.containers)
-        if last:
-            self._conclude(run)
+            except MemoryError:
+                time.sleep(NOTE_AGAIN_S)
 
     def _marked(self, run: _Run) -> Action:
         """The action, once the ledger has it as sent. LedgerError for every replica where it must not be sent."""
@@ -306,19 +316,20 @@ class ThreadedActor:
             stopped=stopped,
             failed=action.containers if failed is None and result not in _GOOD else (failed or ()),
         )
-        self._telemetry.acted(outcome)
         ready = []
         with self._lock:
-            self._runs.pop(action.id, None)
-            if self._running.pop(action.id, None) is None:
+            if action.id not in self._running:
                 return
             self._ended.append(outcome)
+            self._runs.pop(action.id, None)
+            del self._running[action.id]
             for action_id, (waiting, before) in list(self._waiting.items()):
                 before.discard(action.id)
                 if not before and not self._closed:
                     del self._waiting[action_id]
                     ready.append(waiting)
             self._idle.notify_all()
+        self._telemetry.acted(outcome)
         for waiting in ready:
             self._begin(waiting)
         self._wake()

@@ -93,7 +93,7 @@ class Daemon:
         _make_directory(state_dir)
         self._lock = StateLock(state_dir, self._clock.wall())
         self._engine_lock: EngineLock | None = None
-        self._scheduler = Scheduler(self._clock, _job_failed, self._clock_set)
+        self._scheduler = Scheduler(self._clock, self._job_failed, self._clock_set)
         self._store = Store(
             state_dir / LEDGER_NAME,
             self._clock,
@@ -351,6 +351,10 @@ class Daemon:
         self._metrics.time_jumped("clock_set")
         _log.warning("the wall clock was set", seconds=round(seconds, 1))
 
+    def _job_failed(self, name: str, error: BaseException) -> None:
+        self._metrics.job_failed(name)
+        _log.error("a job failed and goes on", job=name, error=f"{type(error).__name__}: {error}", exc_info=error)
+
     def _make_prober(self) -> Prober:
         return start_prober(self._clock, self._take_probe, lambda: self._scheduler.wake("tick"))
 
@@ -443,7 +447,3 @@ def _fault(spec: str) -> Callable[[str], None] | None:
 
 def _notice(text: str) -> None:
     _log.error("ledger", notice=text)
-
-
-def _job_failed(name: str, error: BaseException) -> None:
-    _log.error("a job failed and goes on", job=name, error=f"{type(error).__name__}: {error}", exc_info=error)

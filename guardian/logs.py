@@ -166,6 +166,7 @@ class _Writer:
         self._most = queue_lines
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()  # a signal handler may log: its `put` is reentrant
         self._dropped = 0
+        self._bearing = suppress(MemoryError)  # made before there is none: it costs a line, and not the thread
         self._counting = threading.RLock()  # likewise
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
@@ -187,11 +188,21 @@ class _Writer:
         _state.telemetry.log_dropped(lines)
 
     def _write_all(self) -> None:
-        while (line := self._lines.get()) is not None:
-            if not self._write(line):
-                self._drop(1)
-            elif self._dropped and self._lines.qsize() <= self._most // 2:
-                self._say_dropped()
+        ended = False
+        while not ended:
+            with self._bearing:
+                ended = not self._write_next()
+
+    def _write_next(self) -> bool:
+        """Wait for a line and write it. False: there will be no more."""
+        line = self._lines.get()
+        if line is None:
+            return False
+        if not self._write(line):
+            self._drop(1)
+        elif self._dropped and self._lines.qsize() <= self._most // 2:
+            self._say_dropped()
+        return True
 
     def _say_dropped(self) -> None:
         with self._counting:
@@ -202,7 +213,10 @@ class _Writer:
                 self._dropped += dropped  # still to be said
 
     def _write(self, line: str) -> bool:
-        data = memoryview(f"{line}\n".encode("utf-8", "replace"))
+        try:
+            data = memoryview(f"{line}\n".encode("utf-8", "replace"))
+        except MemoryError:
+            return False
         while data:
             try:
                 data = data[os.write(self._fd, data) :]

@@ -20,6 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from guardian.clock import Clock, SystemClock
+from guardian.lasting import last, lasting
 
 JUMP_S = 1.0  # slewing moves a clock by at most 0.5 ms a second; what moves it this far was a step
 SUPERVISION_S = 1.0
@@ -61,11 +62,11 @@ class Scheduler:
         self._stopping = threading.Event()
         self._started = False
         self._threads = _Threads(self._ended, self._translate)
-        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self._supervisor = lasting(self._supervise, "supervisor")
         # Its warnings say that a run was skipped because the last one is still under way: normal for a slow engine.
         quiet = logging.getLogger("guardian.apscheduler")
         quiet.setLevel(logging.ERROR)
-        self._planner = BackgroundScheduler(
+        self._planner = _Planner(
             logger=quiet,
             timezone=UTC,
             executors={"default": self._threads},
@@ -126,15 +127,14 @@ class Scheduler:
         return self._threads.end(timeout_s)
 
     def _run(self, job: _Job) -> None:
-        with self._lock:
-            job.running = True
-            now_s = self._clock.monotonic()
-            job.lag_s = 0.0 if job.asked_s is None else max(0.0, now_s - job.asked_s)
-            job.asked_s = None
-        if self._stopping.is_set():
-            return
         try:
-            job.fn()
+            with self._lock:
+                job.running = True
+                now_s = self._clock.monotonic()
+                job.lag_s = 0.0 if job.asked_s is None else max(0.0, now_s - job.asked_s)
+                job.asked_s = None
+            if not self._stopping.is_set():
+                job.fn()
         except BaseException as error:  # also SystemExit: it would end the thread, and with it the job, without a word
             with suppress(Exception):  # nobody is left to tell
                 self._on_error(job.name, error)
@@ -203,6 +203,17 @@ class _Plan(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
         return self._scheduler.next_run(self._job, now, first=previous_fire_time is None)
 
 
+class _Planner(BackgroundScheduler):  # type: ignore[misc]
+    """Its thread begins every run, and so goes on where the host has no memory for a wait or a plan."""
+
+    def _main_loop(self) -> None:
+        last(self._plan, "planner")
+
+    def _plan(self) -> None:
+        self.wakeup()  # it begins with a wait
+        super()._main_loop()
+
+
 class _Threads(BaseExecutor):  # type: ignore[misc]
     """Threads that exist before memory runs short, and that keep no process from ending.
 
@@ -217,7 +228,7 @@ class _Threads(BaseExecutor):  # type: ignore[misc]
         self._all: list[threading.Thread] = []
 
     def add(self, name: str) -> None:
-        thread = threading.Thread(target=self._work, name=f"job-{name}", daemon=True)
+        thread = lasting(self._work, f"job-{name}")
         self._all.append(thread)
         thread.start()
 
@@ -236,10 +247,22 @@ class _Threads(BaseExecutor):  # type: ignore[misc]
 
     def _work(self) -> None:
         while (job := self._runs.get()) is not None:
-            job.func(*job.args)
+            try:
+                job.func(*job.args)
+            finally:
+                while not self._over(job.id):
+                    pass
+
+    def _over(self, name: str) -> bool:
+        """Note the end of a run. False where there is no memory for that: else the job would count as running for ever."""
+        try:
             # In one step for APScheduler: a wake must find either a run that still ends, or room for the next.
             with self._lock:
-                self._run_job_success(job.id, [])
-                again = self._ended(job.id)
+                if name in self._instances:
+                    self._run_job_success(name, [])
+                again = self._ended(name)
             if again:
-                self._again(job.id)
+                self._again(name)
+        except MemoryError:
+            return False
+        return True

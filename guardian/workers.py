@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from guardian import logs
+from guardian.lasting import last
 
 Work = Callable[[], None]
 
@@ -64,6 +65,9 @@ class Workers:
     def _run(self, work: Work | None) -> None:
         if work is not None:
             self._do(work)
+        last(self._do_all, self._name)
+
+    def _do_all(self) -> None:
         while (waiting := self._work.get()) is not None:
             self._do(waiting)
 
@@ -71,6 +75,8 @@ class Workers:
         try:
             work()
         except Exception:  # a mistake must not cost a thread
-            _log.exception("a worker failed", worker=self._name)
-        with self._lock:
-            self._free += 1
+            with suppress(Exception):
+                _log.exception("a worker failed", worker=self._name)
+        finally:
+            with self._lock:
+                self._free += 1

@@ -111,6 +111,13 @@ _ALL = (
         "guardian_sample_failures_total", "counter", "Readings that failed; what they would have said is unknown.", ("source",)
     ),
     Spec(
+        "guardian_job_failures_total",
+        "counter",
+        "Runs of guardian's own jobs that broke off, for want of memory or by a mistake, by job: tick, containers, config. "
+        "The next run makes up for it.",
+        ("job",),
+    ),
+    Spec(
         "guardian_connections_cut_total",
         "counter",
         "Connections of readers that were cut because they took too long, by side: web or control.",

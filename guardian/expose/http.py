@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from guardian import __version__, logs
+from guardian.lasting import lasting
 from guardian.workers import Workers
 
 WORKERS = 16
@@ -135,7 +136,7 @@ class BoundedServer(socketserver.TCPServer):
 
     def start(self, name: str) -> None:
         """Accept connections on a thread of its own, called `name`."""
-        self._thread = threading.Thread(target=self.serve_forever, args=(LOOK_EVERY_S,), name=name, daemon=True)
+        self._thread = lasting(self._accept, name)
         self._thread.start()
 
     def stop(self) -> None:
@@ -160,6 +161,10 @@ class BoundedServer(socketserver.TCPServer):
 
     # --- socketserver ------------------------------------------------------------------------------------------------
 
+    def _accept(self) -> None:
+        if not self._closing:
+            self.serve_forever(LOOK_EVERY_S)
+
     def service_actions(self) -> None:
         self._cut_slower_than(DEADLINE_S)
 
@@ -170,10 +175,14 @@ class BoundedServer(socketserver.TCPServer):
             if self._closing:
                 self.shutdown_request(request)
                 return
-        connection = _Connection(request, time.monotonic())
-        with self._lock:
-            self._connections[id(connection)] = connection
-        serve = partial(self._serve, connection, client_address)
+        try:
+            connection = _Connection(request, time.monotonic())
+            with self._lock:
+                self._connections[id(connection)] = connection
+            serve = partial(self._serve, connection, client_address)
+        except MemoryError:
+            self._slots.release()
+            raise
         try:
             threading.Thread(target=serve, name="http", daemon=True).start()
         except (RuntimeError, MemoryError):  # the host has no thread to give
@@ -204,12 +213,14 @@ class BoundedServer(socketserver.TCPServer):
     def _forget(self, connection: _Connection) -> None:
         with self._lock:
             self._connections.pop(id(connection), None)
-        with contextlib.suppress(OSError):
-            # What is left unread would make the kernel reset the connection, and the other side lose its answer.
-            connection.sock.setblocking(False)
-            connection.sock.recv(MAX_BODY_BYTES)
-        self.shutdown_request(connection.sock)
-        self._slots.release()
+        try:
+            with contextlib.suppress(OSError):
+                # What is left unread would make the kernel reset the connection, and the other side lose its answer.
+                connection.sock.setblocking(False)
+                connection.sock.recv(MAX_BODY_BYTES)
+            self.shutdown_request(connection.sock)
+        finally:
+            self._slots.release()
 
     def _cut_slower_than(self, seconds: float, count: bool = True) -> None:
         ends_s = time.monotonic() - seconds

@@ -14,6 +14,7 @@ from guardian.clock import Clock
 from guardian.config.schema import HealthConfig
 from guardian.health.attempt import NotWell, attempt
 from guardian.health.course import Course, after, is_young
+from guardian.lasting import lasting
 from guardian.model import Health, ServiceKey
 from guardian.workers import Workers
 
@@ -128,7 +129,7 @@ class Prober:
         """Probe from now on. May be called again."""
         with self._changed:
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
+                self._thread = lasting(self._run, "probes")
                 self._thread.start()
 
     def close(self) -> None:

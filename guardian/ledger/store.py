@@ -19,6 +19,7 @@ import msgspec
 
 from guardian.clock import Clock
 from guardian.errors import LedgerError
+from guardian.lasting import lasting
 from guardian.ledger.entries import Controls, Entry, EntryState, HistoryRow, ServiceMemory
 from guardian.ledger.history import append_history, read_rows
 from guardian.ledger.schema import apply_schema, connect, is_broken, put_aside
@@ -138,7 +139,7 @@ class Store:
         self._image.controls = self._loaded.controls
         self._inode = self._file_id()
         self._lost = False  # the file is another one than before: all of the image must be written to it
-        self._writer = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._writer = lasting(self._run, "ledger")
         self._writer.start()
 
     def load(self) -> Loaded:
@@ -254,7 +255,10 @@ class Store:
                 self._changed.wait_for(lambda: self._handed_over > self._committed or self._closing)
                 batch, number, closing = self._pending, self._handed_over, self._closing
                 self._pending = _Batch()
-            error = self._write(batch) if len(batch) else None
+            try:
+                error = self._write(batch) if len(batch) else None
+            except MemoryError as failure:  # while it gave up the connection
+                error = failure
             with self._changed:
                 if error is None:
                     self._committed = number

@@ -11,6 +11,7 @@ from guardian import logs
 from guardian.clock import Clock
 from guardian.config.schema import NotifyConfig
 from guardian.expose.snapshot import Snapshot
+from guardian.lasting import lasting
 from guardian.notify import render
 from guardian.notify.boxes import AlertBox, Box, MessageBox
 from guardian.notify.message import Message
@@ -38,7 +39,7 @@ class Sender:
         self._not_before_s = 0.0
         self._pause_s = 0.0
         self._problem = ""
-        self._thread = threading.Thread(target=self._run, name=f"notify-{label}", daemon=True)
+        self._thread = lasting(self._run, f"notify-{label}")
 
     def start(self) -> None:
         self._thread.start()

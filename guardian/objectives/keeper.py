@@ -14,6 +14,7 @@ from guardian import logs
 from guardian.clock import Clock
 from guardian.errors import GuardianError
 from guardian.expose.snapshot import Snapshot
+from guardian.lasting import lasting
 from guardian.model import Container
 from guardian.objectives.accumulate import Accumulator, Look, Probed
 from guardian.objectives.evaluate import Verdict, Window, verdicts
@@ -64,7 +65,7 @@ class Keeper:
         self._failing = False
         self._wanted = threading.Event()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="objectives", daemon=True)
+        self._thread = lasting(self._run, "objectives")
 
     def start(self) -> None:
         self._thread.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from guardian import logs
 from guardian.clock import Clock
+from guardian.lasting import lasting
 from guardian.record.moment import Moment
 from guardian.record.packer import Packer
 from guardian.record.rows import Row
@@ -42,7 +43,7 @@ class Recorder:
         self._file: RecordFile | None = None
         self._retry_s: float | None = None  # no disk before this
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        self._thread = lasting(self._run, "record")
 
     def start(self) -> None:
         self._thread.start()

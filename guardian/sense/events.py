@@ -11,6 +11,7 @@ from guardian import logs
 from guardian.clock import Clock
 from guardian.engine.protocol import Engine, Scope
 from guardian.errors import EngineError
+from guardian.lasting import lasting
 from guardian.model import EngineEvent
 from guardian.telemetry import Telemetry
 
@@ -48,9 +49,10 @@ class EventWatcher:
         self.live = False
         self._stopping = threading.Event()
         self._anew = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="events", daemon=True)
+        self._thread = lasting(self._follow, "events")
         self._stream: Iterator[EngineEvent] | None = None
         self._seen: deque[tuple[float, str, str]] = deque(maxlen=2 * _REPLAYED)
+        self._followed = False  # begun again, it cannot know what it has missed
         self._since_wall_s = 0.0
 
     def start(self) -> None:
@@ -79,7 +81,7 @@ class EventWatcher:
 
     def _follow(self) -> None:
         retry_s = FIRST_RETRY_S
-        lost = False
+        lost, self._followed = self._followed, True
         while not self._stopping.is_set():
             start_s = self._clock.monotonic()
             self._anew.clear()

@@ -329,5 +329,11 @@ def make_good(stage: Stage) -> None:
     stage.calm_engine()
     for service in sorted(stage.paused):
         unpause(stage, Fault(0, "", 0, service))
-    for service in sorted(stage.left_down - stage.running()):
-        recreate(stage, Fault(0, "", 0, service))
+    bring_back(stage)
+
+
+def bring_back(stage: Stage) -> None:
+    """A person starts all that a person, or an engine that was killed, has left down: nothing can be shed that does not run."""
+    if stage.engine_answers:
+        for service in sorted(stage.left_down - stage.running()):
+            recreate(stage, Fault(0, "", 0, service))

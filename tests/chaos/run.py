@@ -11,7 +11,7 @@ from pathlib import Path
 from support.private_engine import PrivateEngine
 from support.waiting import eventually
 
-from chaos.faults import WAYS, make_good
+from chaos.faults import WAYS, bring_back, make_good
 from chaos.judge import Broken, Judge
 from chaos.plan import KINDS, MANAGED, Fault
 from chaos.stage import PROTECTED, UNLISTED, Stage
@@ -70,6 +70,8 @@ def _carry_out(stage: Stage, judge: Judge, faults: Sequence[Fault], note: Callab
             if step == "begin" and not busy.isdisjoint(GROUPS[fault.name]):  # what it must not meet lasts longer than planned
                 heapq.heappush(steps, (time.monotonic() - began_s + LOOK_EVERY_S, number, step, fault))
             elif step == "begin":
+                if "pressure" in GROUPS[fault.name] and "person" not in busy:
+                    bring_back(stage)
                 busy.update(GROUPS[fault.name])
                 note(f"begins: {fault.name} {fault.service}")
                 way.begin(stage, fault)

@@ -240,16 +240,6 @@ def test_a_daemon_without_descriptors_acts_once_it_has_some(
     assert guardian.metric("guardian_engine_request_errors_total", reason="unreachable") > 0
 
 
-def test_a_daemon_without_memory_acts_once_it_has_some(
-    guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
-) -> None:
-    """Where the kernel grants not one page more, the loop goes on; once there is memory again, all is as promised."""
-    with limited(guardian.pid, resource.RLIMIT_AS, psutil.Process(guardian.pid).memory_info().vms // 2):
-        small.press(platform)
-        eventually(lambda: guardian.log_lines("action ended"), "what it does about it ends, well or not")
-    is_as_promised(guardian, platform, proxy)
-
-
 # --- the state directory --------------------------------------------------------------------------------------------
 
 

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import small
+from support.allocations import Allocations
 from support.clocks import Clocks
 from support.daemon import GuardianProcess, in_view_of
 from support.platform import ReferencePlatform
@@ -22,6 +24,7 @@ from support.waiting import eventually
 
 Make = Callable[..., GuardianProcess]
 HOUR_S = 3600.0
+TICKS_BROKEN_OFF = 3
 
 
 @pytest.fixture
@@ -100,6 +103,30 @@ def test_a_daemon_that_is_granted_no_thread_is_as_promised(
     """On a host without pids to give it does all it is for, and answers who asks for its metrics."""
     with no_more_threads(guardian.pid):
         is_as_promised(guardian, platform, proxy)
+
+
+def test_a_daemon_that_is_refused_memory_amid_its_ticks_goes_on_and_sheds(
+    stopped: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy, tmp_path: Path
+) -> None:
+    """While allocations fail, amid ticks as well, the loop goes on and it shows; what memory asks for is shed then or once there is some."""
+    guardian, allocations = stopped, Allocations(tmp_path)
+    small.start(guardian, **allocations.environ)
+    with allocations.failing(every=3):
+        small.press(platform)
+        eventually(lambda: len(broken_off(guardian)) >= TICKS_BROKEN_OFF, "ticks break off", 60)
+    assert guardian.metric("guardian_job_failures_total", job="tick") >= TICKS_BROKEN_OFF
+    small.after_ticks(guardian, 4)
+    sheds(guardian, platform)
+    restores(guardian, platform)
+    assert set(small.stopped_by(platform, proxy)) == set(small.started_by(platform, proxy)) == {small.VICTIM}
+    for action, asked in (("shed", small.stopped_by), ("restore", small.started_by)):
+        assert guardian.metric("guardian_actions_total", action=action, result="done") <= len(asked(platform, proxy))
+
+
+def broken_off(guardian: GuardianProcess) -> list[dict[str, Any]]:
+    """Lines of the log about ticks that had no memory; some had none to say whose they are."""
+    failed = guardian.log_lines("a job failed and goes on")
+    return [line for line in failed if line.get("job") == "tick" and str(line["error"]).startswith("MemoryError")]
 
 
 def test_without_pressure_and_cgroup_files_it_is_as_promised(
