@@ -115,6 +115,7 @@ class Container:
     pid: int | None = None  # of its first process, where the engine is on this host; it has none while it does not run
     oneoff: bool = False  # `compose run`
     swarm: bool = False
+    auto_remove: bool = False  # `docker run --rm`: the engine removes it when it ends
     completed: bool = False  # a one-shot that has done its work: exited 0 with no restart policy that would repeat it
 
 

@@ -127,6 +127,7 @@ def parse_container(answer: Json, service: ServiceKey, started_s: float | None) 
         pid=_positive(answer["State"].get("Pid")),
         oneoff=labels.get(ONEOFF_LABEL, "").lower() == "true",
         swarm=SWARM_LABEL in labels,
+        auto_remove=host.get("AutoRemove") is True,
         # Nobody can tell from an inspect who ended it: what guardian itself stopped is in the ledger, which comes
         # first. A container with a health check is a service, not a job.
         completed=state is ContainerState.EXITED

@@ -223,6 +223,8 @@ def resolve(
             if container.state.up:
                 unmanaged.append(container.name)
             continue
+        if container.auto_remove:
+            problems.append(f"{container.name}: the engine removes it when it ends (--rm), so it is never stopped")
         members = grouped.setdefault(container.service, [])
         if done and container.id not in owed:
             ended.add(container.service)
@@ -268,6 +270,7 @@ def _service(config: Config, key: ServiceKey, phase_number: int, containers: tup
     protect = override.protect
     if protect is None:
         protect = any(label.protect for label in labels)
+    protect = protect or any(container.auto_remove for container in containers)  # what a stop removes comes back by nobody
     timeout: float | None = override.stop_timeout
     if timeout is None:
         timeouts = (

@@ -158,7 +158,8 @@ def _not_yet(
     if memo.retry_at_s is not None and now_s < memo.retry_at_s:
         return "retry_later", f"its last start failed; {memo.retry_at_s - now_s:.0f} s to go"
     if not one.observed and not any(container_id in platform.containers for container_id in one.containers):
-        return "missing", "its containers are not there"
+        how = f", as by `docker compose up --no-start {one.service.name}`" if one.service.project else ""
+        return "missing", f"its container was removed while it was shed: create it again{how}, and it is restored"
     service = platform.services.get(one.service)
     if service is not None and not one.observed:
         position = platform.stop_order.get(one.service, 0)

@@ -185,6 +185,12 @@ def test_limits_that_are_zero_are_none() -> None:
     assert (seen.memory_limit_bytes, seen.memory_reservation_bytes) == (None, None)
 
 
+@pytest.mark.parametrize(("host", "auto_remove"), [({"AutoRemove": True}, True), ({"AutoRemove": False}, False), ({}, False)])
+def test_what_the_engine_removes_when_it_ends_is_known(host: dict[str, bool], auto_remove: bool) -> None:
+    """Whether the engine removes a container when it ends is known."""
+    assert container(HostConfig=host).auto_remove is auto_remove
+
+
 def test_a_shared_namespace_names_its_owner_once() -> None:
     """A shared namespace names its owner once."""
     seen = container(HostConfig={"NetworkMode": "container:b2", "PidMode": "container:b2", "IpcMode": "container:c3"})

@@ -93,6 +93,14 @@ def test_a_swarm_task_and_a_label_that_cannot_be_used_are_said() -> None:
     assert [word in " ".join(problems) for word in ("Swarm", "guardian.phase=9", "guardian.priority")] == [True] * 3
 
 
+def test_what_the_engine_removes_when_it_ends_is_managed_and_never_stopped() -> None:
+    """A service with a container of `docker run --rm` is measured and never stopped, whatever the file says, and that is said."""
+    platform = resolved(a_container("extra"), a_container("extra", 2, auto_remove=True), a_container("middle"))
+    assert present(platform) == {"extra", "middle"}
+    assert (of(platform, "extra").protect, of(platform, "middle").protect) == (True, False)
+    assert [problem for problem in platform.problems if "openpolicy-extra-2: " in problem and "--rm" in problem]
+
+
 def test_what_runs_and_no_phase_lists_is_unmanaged() -> None:
     """What runs and no phase lists is named as unmanaged; what does not run is not."""
     platform = resolved(a_container("b"), a_container("a"), a_container("c", state=ContainerState.EXITED))
