@@ -19,6 +19,7 @@ from guardian.clock import VirtualClock
 from guardian.expose.metrics import Metrics
 from guardian.expose.trace import EVERY_S, Trace
 from guardian.expose.web import WebServer
+from guardian.model import ActionKind, Held
 
 MANY = 300
 
@@ -47,11 +48,12 @@ def phone(tmp_path: Path) -> Iterator[Browser]:
 
 @pytest.fixture
 def crowd() -> Iterator[str]:
-    """The address of a web side that shows 300 services, and a trace with a gap."""
+    """The address of a web side that shows 300 services, for each a restore held back, and a trace with a gap."""
     shown = snapshot()
     services = tuple(service(f"service-{number:03}", 1 + number % 5) for number in range(MANY))
     metrics, trace = Metrics(VirtualClock(AT_S)), Trace()
-    shown = replace(shown, assessment=replace(shown.assessment, services=services))
+    held = tuple(Held(ActionKind.RESTORE, "pressure", one.key) for one in services)
+    shown = replace(shown, assessment=replace(shown.assessment, services=services), decision=replace(shown.decision, held=held))
     metrics.update(shown)
     for number in range(20):
         sample = replace(shown.sample, host=None) if number == 10 else shown.sample
@@ -120,10 +122,11 @@ def test_hold_standby_and_silence_cannot_be_missed(guardian: GuardianProcess, br
 
 
 def test_three_hundred_services_can_be_found_by_keyboard(crowd: str, browser: Browser) -> None:
-    """With 300 services the page shows them all, and by keyboard alone one can be found."""
+    """With 300 services the page shows them all, by keyboard alone one can be found, and no sentence names them all."""
     browser.open(crowd)
     rows = "[...document.querySelectorAll('#phases tbody tr')]"
     eventually(lambda: browser.evaluate(f"{rows}.length") == MANY, "all services are shown")
+    assert "and 288 more" in browser.text("#next")
     browser.press("Tab")
     assert browser.evaluate("document.activeElement.className") == "skip"
     while browser.evaluate("document.activeElement.id") != "find":

@@ -6,6 +6,8 @@ const BUSY_MS = 1000;
 const OLD_MS = 6000; // without an answer for this long, what is shown is old
 const PATIENCE_MS = 10000; // for one answer
 const HISTORY_ROWS = 100;
+const MOST_NAMES = 12; // in one sentence
+const MOST_LINES = 12; // of what comes next
 const LEVEL_MARKS = { ok: "●", soft: "▲", hard: "■", unknown: "?" };
 const STATE_MARKS = { running: "●", unhealthy: "✚", shed: "▼", quarantined: "⊘", completed: "✓", stopped: "○", missing: "–" };
 const ACTION_MARKS = { shed: "▼", restore: "▲" };
@@ -45,6 +47,12 @@ function span(seconds) {
 }
 
 const bare = (service) => service.includes("/") ? service.slice(service.indexOf("/") + 1) : service;
+
+// Names in a row; of hundreds, how many there are besides.
+function listed(services) {
+  const names = services.map(bare);
+  return names.length <= MOST_NAMES ? names.join(", ") : `${names.slice(0, MOST_NAMES).join(", ")} and ${names.length - MOST_NAMES} more`;
+}
 
 // --- elements: made once, then only what changed is written -------------------------------------------------------------
 
@@ -102,10 +110,10 @@ function noticesOf(status) {
   }
   if (status.holds.length) out.push(["warn", `Hold: nothing is started (${status.holds.join(", ")})${status.hold_by ? `, by ${status.hold_by}` : ""}.`]);
   for (const signal of status.ineffective) out.push(["warn", `Shedding for ${signal} pauses: the last sheds brought next to nothing.`]);
-  if (status.quarantined.length) out.push(["warn", `In quarantine until an operator restores them: ${status.quarantined.map(bare).join(", ")}.`]);
+  if (status.quarantined.length) out.push(["warn", `In quarantine until an operator restores them: ${listed(status.quarantined)}.`]);
   if (status.disk_level !== "ok") out.push([status.disk_level === "hard" ? "bad" : "warn", `The engine's disk is ${status.disk_level === "hard" ? "nearly full: nothing is started" : "filling"}.`]);
   if (status.config_pending.length) out.push(["", `Edits wait for “guardian reload”: ${status.config_pending.join("; ")}.`]);
-  if (status.unmanaged.length) out.push(["", `In no phase, so never stopped: ${status.unmanaged.join(", ")}.`]);
+  if (status.unmanaged.length) out.push(["", `In no phase, so never stopped: ${listed(status.unmanaged)}.`]);
   return out;
 }
 
@@ -146,7 +154,8 @@ function showSignals(status) {
 
 function nextOf(status) {
   const out = [];
-  for (const one of status.in_flight) out.push(`under way: ${one}`);
+  for (const one of status.in_flight.slice(0, MOST_LINES / 2)) out.push(`under way: ${one}`);
+  if (status.in_flight.length > MOST_LINES / 2) out.push(`under way: ${status.in_flight.length - MOST_LINES / 2} more`);
   for (const one of status.deficits) {
     const amount = known(one.open_bytes) ? bytes(one.open_bytes) : cores(one.open_cores);
     const pending = one.pending_bytes ? `, ${bytes(one.pending_bytes)} on their way back` : "";
@@ -155,17 +164,18 @@ function nextOf(status) {
   if (known(status.memory_full_in_s)) out.push(`memory fills at ${bytes(status.memory_fill_bytes_per_s)}/s, and would be full in ${span(status.memory_full_in_s)}`);
   const shed = status.next.shed;
   if (shed) {
-    const others = shed.group.filter((one) => one !== shed.service).map(bare);
+    const others = shed.group.filter((one) => one !== shed.service);
     const relief = known(shed.relief_bytes) ? `, for ${bytes(shed.relief_bytes)}` : "";
-    out.push(`next to shed, if it must be: ${bare(shed.service)}${others.length ? ` with ${others.join(", ")}` : ""}${relief}`);
+    out.push(`next to shed, if it must be: ${bare(shed.service)}${others.length ? ` with ${listed(others)}` : ""}${relief}`);
   }
   if (status.next.restore) out.push(`next to restore: ${bare(status.next.restore)}`);
   const held = new Map();
   for (const one of status.held) {
     const why = `${one.action}, ${one.reason.replaceAll("_", " ")}${one.detail ? `: ${one.detail}` : ""}`;
-    held.set(why, [...(held.get(why) ?? []), ...(one.service ? [bare(one.service)] : [])]);
+    held.set(why, [...(held.get(why) ?? []), ...(one.service ? [one.service] : [])]);
   }
-  for (const [why, services] of held) out.push(`held back (${why})${services.length ? `: ${services.join(", ")}` : ""}`);
+  for (const [why, services] of held) out.push(`held back (${why})${services.length ? `: ${listed(services)}` : ""}`);
+  if (out.length > MOST_LINES) out.splice(MOST_LINES, Infinity, `and ${out.length - MOST_LINES} more`);
   return out.length ? out : ["nothing: all is well"];
 }
 
@@ -254,7 +264,7 @@ function showHistory() {
   const body = $("history").tBodies[0];
   const key = (row) => `${row.id ?? ""} ${row.at_wall_s} ${row.action} ${row.service ?? ""}`;
   const of = new Map(rows.map((row) => [key(row), row]));
-  const children = keep(body, [...of.keys()], () => make("tr", {}, ...[0, 1, 2, 3, 4].map(() => make("td")), make("td", { class: "number" })));
+  const children = keep(body, [...of.keys()], () => make("tr", {}, ...[0, 1, 2, 3, 4].map(() => make("td")), make("td", { class: "number", "data-name": "brought" })));
   for (const child of children) {
     const row = of.get(child.dataset.key);
     const [at, what, service, why, result, brought] = child.children;
@@ -316,7 +326,10 @@ function drawMarks(chart, resource) {
     ctx.strokeStyle = ctx.fillStyle = ink; ctx.lineWidth = 1.5 * ratio; ctx.setLineDash(dash.map((one) => one * ratio));
     ctx.beginPath(); ctx.moveTo(left ? bbox.left : bbox.left + bbox.width * 0.82, y(value)); ctx.lineTo(bbox.left + bbox.width, y(value)); ctx.stroke();
     ctx.textAlign = left ? "left" : "right";
-    ctx.fillText(text, left ? bbox.left + 4 * ratio : bbox.left + bbox.width - 4 * ratio, y(value) - ratio);
+    const x = left ? bbox.left + 4 * ratio : bbox.left + bbox.width - 4 * ratio;
+    ctx.setLineDash([]); ctx.strokeStyle = color("--card"); ctx.lineWidth = 3 * ratio; // so that it can be read on any phase
+    ctx.strokeText(text, x, y(value) - ratio);
+    ctx.fillText(text, x, y(value) - ratio);
   };
   const signal = shown?.signals.find((one) => one.signal === resource);
   if (signal) {
@@ -334,7 +347,9 @@ function drawMarks(chart, resource) {
     if (mark === undefined || row.result === "observed" || row.at_wall_s < min || row.at_wall_s > max) continue;
     const x = chart.valToPos(row.at_wall_s, "x", true);
     ctx.strokeStyle = ctx.fillStyle = color("--mark"); ctx.lineWidth = ratio;
+    ctx.globalAlpha = 0.4; // many of them must not hide the curves
     ctx.beginPath(); ctx.moveTo(x, bbox.top + 12 * ratio); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
+    ctx.globalAlpha = 1;
     ctx.textAlign = "center"; ctx.fillText(mark, x, bbox.top + 12 * ratio);
   }
   ctx.restore();
