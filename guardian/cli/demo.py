@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ READY_S = 15.0
 LOOK_S = 0.25
 TELL_S = 4.0  # between two lines about memory where nothing else happens
 BAR = 40
+NARROW = 100  # columns: in a terminal of fewer, the bar is half as long
 
 
 @click.command()
@@ -88,7 +91,7 @@ def _kernel_alone() -> tuple[int, float]:
             _line(
                 moment.at_s,
                 moment.used_ratio,
-                f"memory is full: the kernel kills {what}{name}, the biggest, with {format_bytes(size)}",
+                f"memory was full: the kernel killed {what}{name}, the biggest, with {format_bytes(size)}",
             )
             told_s = moment.at_s
         down_s += STEP_S if moment.core_down else 0.0
@@ -200,10 +203,17 @@ def _memory(status: Mapping[str, Any]) -> float | None:
 
 def _line(at_s: float, ratio: float | None, text: str) -> None:
     """`  12 s  ██████████████····  83%  sheds kibana …`."""
-    full = 0 if ratio is None else min(BAR, round(ratio * BAR))
+    bar = BAR if _columns() >= NARROW else BAR // 2
+    full = 0 if ratio is None else min(bar, round(ratio * bar))
     share = "  ?" if ratio is None else f"{ratio:4.0%}"
-    _say(f"{at_s:4.0f} s  {'█' * full}{'·' * (BAR - full)} {share}  {text}".rstrip())
+    _say(text, f"{at_s:4.0f} s  {'█' * full}{'·' * (bar - full)} {share}  ")
 
 
-def _say(text: str) -> None:
-    click.echo(printable(text))
+def _say(text: str, before: str = "") -> None:
+    """Broken between words, below where the text begins."""
+    click.echo(printable(textwrap.fill(before + text, _columns(), subsequent_indent=" " * len(before), break_on_hyphens=False)))
+
+
+def _columns() -> int:
+    """Of the terminal; a file or a pipe has no end."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000

@@ -13,12 +13,17 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from select import select
 
 import pytest
+from rich.console import Console
 from support.fake_daemon import FakeDaemon
 from support.snapshots import snapshot
+
+from guardian.cli.client import Client
+from guardian.cli.top import Seen, draw
 
 LINES, COLUMNS = 40, 120
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -105,6 +110,20 @@ def test_it_follows_what_changes_and_says_when_nobody_answers(daemon: FakeDaemon
     terminal.shows("exhausted: memory is hard")
     daemon.close()
     terminal.shows("old, no newer answer: no guardian answers")
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_narrow_screen_shows_fewer_figures_and_breaks_none(daemon: FakeDaemon, tmp_path: Path, width: int) -> None:
+    """On 40, 80 and 120 columns all has its place, each service a line of its own, and whole figures as there is room."""
+    screen = Console(width=width, height=LINES, file=StringIO(), color_system=None)
+    screen.print(draw(Seen(Client(tmp_path / "control.sock")), "memory", width, LINES))
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) <= LINES, lines
+    assert [line for line in lines if re.search(r"\betl-ser.* +unhealthy +120 MiB", line)]
+    (head,) = [line.split() for line in lines if "service" in line.split()]
+    assert head == {40: ["service", "state", "memory"], 80: ["phase", "service", "state", "memory", "cpu"]}.get(
+        width, ["phase", "service", "state", "memory", "footprint", "limit", "cpu"]
+    )
 
 
 def test_it_wants_a_terminal_and_a_daemon(tmp_path: Path, start: Callable[[], Terminal]) -> None:

@@ -53,7 +53,7 @@ def test_the_demo_tells_both_and_shows_the_page(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(demo, "GUARDIAN_S", 2.0)
     said = CliRunner().invoke(main, ["demo", "--listen", "127.0.0.1:0"])
     assert said.exit_code == 0, said.output
-    assert "the kernel kills the core's postgres, the biggest" in said.output
+    assert "the kernel killed the core's postgres, the biggest" in said.output
     assert "live on http://127.0.0.1:" in said.output
     assert "127.0.0.1:0/" not in said.output
     assert "The kernel alone: 2 kills" in said.output
