@@ -63,6 +63,7 @@ class Facts:
     user: str
     config_path: str
     config: Config | None = None
+    missing: bool = False  # there is no such file
     mistakes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     engine_url: str = ""

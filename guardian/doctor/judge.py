@@ -36,9 +36,9 @@ def _file(facts: Facts) -> Iterator[Diagnosis]:
         count = len(facts.mistakes)
         first = facts.mistakes[0] if facts.mistakes else facts.config_path
         more = "" if count < 2 else f" (and {count - 1} more)"
-        yield Diagnosis(
-            "configuration", FAIL, f"{first}{more}", f"mend it: `guardian check {facts.config_path}` lists every mistake"
-        )
+        mend = f"mend it: `guardian check {facts.config_path}` lists every mistake"
+        write = f"have one proposed: `guardian init -o {facts.config_path}`; or name yours by --config"
+        yield Diagnosis("configuration", FAIL, f"{first}{more}", write if facts.missing else mend)
         return
     yield Diagnosis("configuration", OK, f"{facts.config_path}: no mistakes, {facts.config.mode} mode")
     for doubt in facts.doubts:

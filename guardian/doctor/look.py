@@ -39,9 +39,12 @@ _PEERS = ("earlyoom", "systemd-oomd", "oomd", "nohang", "kubelet")
 
 def look(config_path: Path, control: Path | None, environ: Mapping[str, str] = os.environ) -> Facts:
     """All facts. `control` is the daemon's socket, where it is not the file's."""
-    facts = _file(Facts(user=_user(), config_path=str(config_path)), config_path, environ)
+    facts = Facts(user=_user(), config_path=str(config_path), missing=not config_path.exists())
+    facts = _file(facts, config_path, environ)
     if (config := facts.config) is not None:
         facts = replace(_engine(facts, config, environ), state_dir=_room(Path(config.state_dir)))
+    elif facts.missing:  # as on a host where guardian is new: then it is asked what can be
+        facts = replace(_engine(facts, Config(version=1, phases=()), environ), compared=())
     hierarchy = find_hierarchy("/sys/fs/cgroup")
     pressure, trigger = _pressure()
     return replace(

@@ -15,8 +15,8 @@ from support.private_engine import PrivateEngine
 def test_it_finds_the_engine_the_daemon_and_a_peer(
     make_guardian: Callable[..., GuardianProcess], platform: ReferencePlatform, engine_host: PrivateEngine
 ) -> None:
-    """Nothing is in the way of a daemon that runs, and a container of the image autoheal is warned of."""
-    guardian = make_guardian(small.as_yaml(small.small_settings(engine_host.url)))
+    """Nothing is in the way of a daemon that runs, and a container of the image autoheal is warned of; without a file the engine is looked at too."""
+    guardian = make_guardian(small.as_yaml(small.small_settings(engine_host.url)), DOCKER_HOST=engine_host.url)
     small.start(guardian)
     client = engine_host.client()
     client.tag(BUSYBOX, "willfarrell/autoheal", "1.2.0")
@@ -30,6 +30,9 @@ def test_it_finds_the_engine_the_daemon_and_a_peer(
         assert ("api", "ok") in found
         assert "enforce mode" in found["daemon", "ok"]
         assert "healer (willfarrell/autoheal:1.2.0)" in found["peers", "warn"]
+        guardian.config_path.unlink()
+        without = {(one["check"], one["verdict"]) for one in json.loads(guardian.doctor().stdout)["findings"]}
+        assert {("configuration", "fail"), ("engine", "ok"), ("api", "ok"), ("peers", "warn")} <= without
     finally:
         client.remove_container(peer, force=True)
         client.remove_image("willfarrell/autoheal:1.2.0")

@@ -82,6 +82,7 @@ STATE = HEALTHY.state_dir or Room("", False, False)
 # What is the matter -> check, verdict, a part of what is said, a part of what to do.
 CASES: dict[str, tuple[Facts, str, str, str, str]] = {
     "mistakes": (replace(HEALTHY, config=None, mistakes=("f:3: mode: no", "f:4: x: no")), "configuration", "fail", "f:3: mode: no (and 1 more)", "guardian check"),
+    "no file": (replace(HEALTHY, config=None, missing=True, mistakes=("f: cannot be read",)), "configuration", "fail", "f: cannot be read", "guardian init"),
     "doubts": (replace(HEALTHY, doubts=("mode: nothing will be done",)), "configuration", "warn", "nothing will be done", "unless"),
     "no engine": (replace(HEALTHY, engine=None, engine_problem="no connection"), "engine", "fail", "no connection", "start Docker"),
     "old api": (replace(HEALTHY, engine=replace(ENGINE, api_version="1.40")), "api", "fail", "1.41 is needed", "20.10"),
