@@ -5,7 +5,7 @@
 
 BIN := .venv/bin
 LOCKS := requirements.txt requirements-build.txt pyproject.toml
-REFERENCES := guardian.expose.reference guardian.config.reference guardian.engine.reference
+REFERENCES := guardian.expose.reference guardian.config.reference guardian.engine.reference guardian.messages
 PYTEST ?= $(BIN)/pytest
 ARGS ?=
 SIZES ?=

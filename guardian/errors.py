@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EXIT_CODES = {
+    0: "done",
+    1: "refused, or failed in part",
+    2: "wrong usage",
+    69: "the daemon or the engine cannot be reached",
+    78: "a mistake in the configuration",
+    130: "interrupted by Ctrl-C",  # 128 + SIGINT, as shells have it
+}
+"""What the command line ends with -> what that means."""
+
 
 class GuardianError(Exception):
     """Base of every error that a user may see; `exit_code` is what the command line ends with.
@@ -113,12 +123,11 @@ class AlreadyRunning(GuardianError):
 
 def unreadable(error: Exception) -> str:
     """Why a file that somebody named cannot be read, and what to do."""
+    why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        do = "name one that is there"
-    elif isinstance(error, IsADirectoryError):
-        do = "name a file in it"
-    elif isinstance(error, PermissionError):
-        do = "read it as root, or as a user who may"
-    else:
-        do = "name another"
-    return f"cannot be read: {getattr(error, 'strerror', None) or error}; {do}"
+        return f"{why}; name one that is there"
+    if isinstance(error, IsADirectoryError):
+        return f"{why}; name a file in it"
+    if isinstance(error, PermissionError):
+        return f"{why}; read it as root, or as a user who may"
+    return f"{why}; name another"

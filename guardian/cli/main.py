@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from guardian import __version__
-from guardian.errors import GuardianError
+from guardian.errors import EXIT_CODES, GuardianError
 
 COMMANDS = {
     "run": "Run the daemon.",
@@ -47,7 +47,7 @@ COMMANDS = {
 """Subcommand -> its line in the help. The module has the same name, and so has the command in it."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130
 
 
 class CommandFailed(click.ClickException):
@@ -111,11 +111,11 @@ class Guardian(click.Group):
             raise CommandFailed(f"unexpected {type(error).__name__}: {error} (at {place}); please report this", 1) from None
 
 
-@click.group(cls=Guardian, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Guardian,
+    epilog=f"Exit codes: {'; '.join(f'{code} {means}' for code, means in EXIT_CODES.items())}.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="guardian", message="%(prog)s %(version)s")
 def main() -> None:
-    """Keeps the services that matter alive on an overloaded Docker host.
-
-    Exit codes: 0 done; 1 refused, or failed in part; 2 wrong usage; 69 the daemon or the engine cannot be reached; 78 a mistake
-    in the configuration; 130 interrupted by Ctrl-C.
-    """
+    """Keeps the services that matter alive on an overloaded Docker host."""

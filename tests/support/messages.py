@@ -1,38 +1,19 @@
-"""Every place of the code that makes a message for a user, and which of them made one while something was provoked."""
+"""Which places of the code made an error while something was provoked."""
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-import guardian
 from guardian.errors import GuardianError, Problem
-
-PACKAGE = Path(guardian.__file__).parent
-ERRORS = "GuardianError"
-OF_CLICK = frozenset({"UsageError", "BadParameter", "CommandFailed"})  # the last is of guardian.cli.main
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Site:
-    """One call that makes an error. `words` is its source, so that it stays the same while lines move."""
-
-    file: str
-    words: str
-    line: int
-    last_line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.words}"
+from guardian.messages import PACKAGE, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,42 +26,6 @@ class Made:
 
     def at(self, site: Site) -> bool:
         return self.file == site.file and site.line <= self.line <= site.last_line
-
-
-@cache
-def _trees() -> dict[str, ast.Module]:
-    return {str(path.relative_to(PACKAGE)): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
-
-
-def _name(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
-@cache
-def error_names() -> frozenset[str]:
-    """Every class of the package that is a GuardianError, and click's own that commands raise."""
-    below = {
-        node.name: {_name(base) for base in node.bases}
-        for tree in _trees().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    }
-    found = {ERRORS}
-    while more := {name for name, bases in below.items() if bases & found} - found:
-        found |= more
-    return frozenset(found | OF_CLICK)
-
-
-@cache
-def sites(names: frozenset[str]) -> tuple[Site, ...]:
-    """Every call of one of these names, in the order of files and lines."""
-    found = [
-        Site(file, ast.unparse(node), node.lineno, node.end_lineno or node.lineno)
-        for file, tree in _trees().items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and _name(node.func) in names
-    ]
-    return tuple(sorted(found, key=lambda one: (one.file, one.line)))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from support import trouble
 from support.fake_daemon import FakeDaemon
-from support.messages import Made, Site, error_names, sites, watched
+from support.messages import Made, watched
 from support.snapshots import config as a_config
 from support.trouble import Place, Provoke, a_place
 
@@ -32,20 +32,14 @@ from guardian.errors import GuardianError
 from guardian.expose.orders import OrderReply
 from guardian.ledger.lock import StateLock
 from guardian.ledger.store import Store
+from guardian.messages import INTERNAL, Site, sites
 from guardian.objectives import baseline
 from guardian.record.timeline import _known
 from guardian.rollout.open import Opened, _compose
 from guardian.rollout.progress import ProgressFile, read_progress
 from guardian.telemetry import NullTelemetry
 
-SITES = sites(error_names())
-
-INTERNAL = {
-    "ledger/transitions.py": "the daemon would be wrong itself: seen by its tests alone, and in the log as a failed job",
-    "ledger/book.py": "likewise",
-    "engine/simulated/engine.py": "faults that a scenario plays; what a Docker Engine says instead is provoked here",
-}
-"""Files whose errors reach no user, and why."""
+SITES = sites()
 
 CARRIED = {
     "ConfigError(tuple(malformed))": "mistakes in a configuration, see test_config_mistakes",
