@@ -58,6 +58,7 @@ LOG = {
     "a job failed and goes on": "a defect: please report it with the traceback; the job runs again at its next turn",
     "a notification was not delivered": "`problem` says why; look at the receiver, and at `notify` in the file",
     "a request failed": "a defect: please report it with the traceback; whoever asked got status 500",
+    "a thread failed and goes on": "a defect: please report it with the traceback; what the thread does goes on",
     "a tick could not be recorded": "a defect: please report it with the traceback; decisions go on",
     "a worker failed": "a defect: please report it with the traceback",
     "action ended": "with a result other than done: `detail` says why; it is tried again by the rules",

@@ -3,6 +3,7 @@
 # and its locked dependencies in /usr/lib/guardian, command, unit, configuration and completions. Needs dpkg-deb and PyPI.
 set -eu
 cd "$(dirname "$0")/.."
+command -v dpkg-deb >/dev/null || { echo "$0: needs dpkg-deb, so Debian, or apt-get install dpkg" >&2; exit 1; }
 python=${PYTHON:-.venv/bin/python}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 315532800)}
 export SOURCE_DATE_EPOCH

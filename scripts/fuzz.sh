@@ -3,7 +3,10 @@
 # a test fail is kept in .hypothesis and tried first at the next run; the output says how to have it again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-ends=$((SECONDS + 60 * ${1:?usage: fuzz.sh MINUTES}))
+case ${1:-} in
+  '' | *[!0-9]*) echo "usage: $0 MINUTES, as a whole number: make fuzz MINUTES=5" >&2 && exit 2 ;;
+esac
+ends=$((SECONDS + 60 * 10#$1))
 export GUARDIAN_HYPOTHESIS_PROFILE=fuzz
 round=0
 while ((SECONDS < ends)); do

@@ -3,6 +3,7 @@
 # Versions already locked stay; `scripts/lock.sh --upgrade` takes the newest, `--upgrade-package NAME` only one.
 set -eu
 cd "$(dirname "$0")/.."
+command -v uv >/dev/null || { echo "$0: needs uv: pip install uv" >&2; exit 1; }
 compile() {
   out=$1
   shift

@@ -3,6 +3,7 @@
 # Everything it writes is in .run, so that it needs no root and touches no installed guardian. Ends with Ctrl-C.
 set -eu
 cd "$(dirname "$0")/.."
+[ -x .venv/bin/guardian ] || { echo "$0: needs .venv, which \`make run\` makes: use that" >&2; exit 1; }
 listen=${GUARDIAN_LISTEN:-127.0.0.1:9877}
 mkdir -p .run
 

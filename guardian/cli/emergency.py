@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from guardian.cli import completing
 from guardian.cli.client import Client
 from guardian.cli.options import DEFAULT_CONFIG, config_option, control_option, control_path, json_option
 from guardian.cli.replies import printable, show_json
@@ -51,6 +52,7 @@ class Procedure(Protocol):
     "names",
     multiple=True,
     metavar="SERVICE",
+    shell_complete=completing.managed,
     help="Keep this one; repeat it for more.  [default: emergency.keep of the file]",
 )
 @click.option("--keep-phase", type=click.IntRange(min=1), metavar="N", help="Keep phases 1 to N.")

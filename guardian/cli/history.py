@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from guardian.cli import completing
 from guardian.cli.client import Client
 from guardian.cli.options import Duration, daemon_command, directory_option, state_dir
 from guardian.cli.replies import show_json
@@ -28,7 +29,7 @@ Rows = Sequence[Mapping[str, Any]]
 @click.command()
 @click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=30, show_default=True, help="How many rows, newest first.")
 @click.option("--since", "since_s", type=Duration(), metavar="DURATION", help="Only what happened within this, such as 2h.")
-@click.option("--service", metavar="SERVICE", help="Only this service.")
+@click.option("--service", metavar="SERVICE", shell_complete=completing.managed, help="Only this service.")
 @directory_option("Read the ledger in this directory, without the daemon.")
 @daemon_command
 def history(

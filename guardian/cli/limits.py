@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardian.cli import options
+from guardian.cli import completing, options
 from guardian.cli.options import PATH, Duration, config_option, files_option, json_option
 from guardian.cli.replies import printable, show_json
 from guardian.config.load import load
@@ -85,7 +85,7 @@ class Applied:
 
 
 @click.command()
-@click.argument("services", nargs=-1, metavar="[SERVICE]…")
+@click.argument("services", nargs=-1, metavar="[SERVICE]…", shell_complete=completing.managed)
 @click.option("--apply", is_flag=True, help="Give running containers the limits of the file, without a restart.")
 @click.option("--force", is_flag=True, help="With --apply: also a limit below what a container holds now.")
 @click.option("--write", "output", type=PATH, metavar="FILE", help="Write a Compose file to lay over yours.")

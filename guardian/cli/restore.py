@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from guardian.cli import completing
 from guardian.cli.client import Client
 from guardian.cli.options import daemon_command
 from guardian.cli.replies import show
@@ -11,7 +12,7 @@ from guardian.expose.orders import OrderKind
 
 
 @click.command()
-@click.argument("services", nargs=-1, metavar="[SERVICE]…")
+@click.argument("services", nargs=-1, metavar="[SERVICE]…", shell_complete=completing.shed)
 @click.option("--all", "everything", is_flag=True, help="Whatever guardian has stopped.")
 @daemon_command
 def restore(services: tuple[str, ...], everything: bool, client: Client, as_json: bool) -> None:

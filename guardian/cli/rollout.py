@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     "--compose",
     "compose_files",
     multiple=True,
+    type=click.Path(readable=False),
     metavar="FILE",
     help="The Compose file: for depends_on conditions, and to create what does not exist. Repeat it for more.",
 )

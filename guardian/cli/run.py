@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from guardian.cli import completing
+
 
 @click.command()
 @click.option(
@@ -14,7 +16,8 @@ import click
     type=click.Path(path_type=Path, readable=False),
     default=Path("/etc/guardian/guardian.yaml"),
     show_default=True,
-    help="The file.",
+    metavar="FILE",
+    help="The configuration.",
 )
 @click.option("--mode", type=click.Choice(["observe", "enforce"]), help="Override `mode`.")
 @click.option("--engine", "engine_url", metavar="URL", help="Override `engine.url`: auto, unix:///…, tcp://… or simulated.")
@@ -22,11 +25,14 @@ import click
     "--scenario",
     default="",
     metavar="SCENARIO",
+    shell_complete=completing.scenarios,
     help="With --engine simulated: a scenario file, or the name of one that comes with guardian.",
 )
-@click.option("--state-dir", metavar="DIR", help="Override `state_dir`.")
+@click.option("--state-dir", type=click.Path(readable=False), metavar="DIR", help="Override `state_dir`.")
 @click.option("--listen", metavar="HOST:PORT", help="Override `web.listen`.")
-@click.option("--control", metavar="PATH", help="Override `web.control`: the socket for orders.")
+@click.option(
+    "--control", type=click.Path(readable=False), metavar="PATH", help="Override `web.control`: the socket for orders."
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Override `log.level`.")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="Override `log.format`.")
 def run(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from guardian.cli import completing
 from guardian.cli.options import DEFAULT_CONFIG, PATH, Duration
 from guardian.cli.replies import show_json
 
 
 @click.command()
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=completing.scenarios)
 @click.option(
     "--config",
     "file",

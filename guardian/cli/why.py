@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from guardian.cli import completing
 from guardian.cli.options import config_option, directory_option, json_option, state_dir
 from guardian.cli.replies import printable, show_json
 from guardian.units import format_ratio, format_seconds
@@ -50,7 +51,7 @@ def parsed(text: str) -> float | None:
 
 
 @click.command()
-@click.argument("service", required=False)
+@click.argument("service", required=False, shell_complete=completing.managed)
 @click.option(
     "--at", "at_wall_s", type=Moment(), metavar="TIME", help="What was decided then, such as 14:30 or '2026-11-25 14:30'."
 )
