@@ -34,7 +34,9 @@ def test_the_page_of_calls_is_current() -> None:
 
 def test_the_page_of_errors_has_every_line_of_the_log_and_every_exit_code() -> None:
     """docs/errors.md says what each line of the log from warning on means, and what each exit code; none that there is not."""
-    assert messages.log_lines() == messages.LOG.keys(), "guardian/messages.py says in LOG what each means and what to do; then `make docs`"
+    assert messages.log_lines() == messages.LOG.keys(), (
+        "guardian/messages.py says in LOG what each means and what to do; then `make docs`"
+    )
     codes = {error.exit_code for error in (GuardianError, *everything_below(GuardianError))}
     assert codes <= EXIT_CODES.keys()
     page = messages.reference()
