@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Path(readable=False),
     metavar="FILE",
-    help="The Compose file: for depends_on conditions, and to create what does not exist. Repeat it for more.",
+    help="The Compose file: for depends_on conditions, and to create what does not exist. Repeat it for more.  [those of the newest roll-out]",
 )
 @click.option(
     "--wait", "wait_s", type=Duration(), default=None, help="Give up once a start was held back this long.  [default: 5m]"
@@ -105,7 +105,14 @@ def rollout(
             settings = _given(progress.settings, wait_s, healthy_s, soak_s, rollback, compose_files)
             progress = msgspec.structs.replace(progress, settings=settings)
         else:
-            settings = _given(Settings(), wait_s, healthy_s, soak_s, rollback, compose_files)
+            settings = _given(
+                Settings(compose_files=() if goal is None else _known(before)),
+                wait_s,
+                healthy_s,
+                soak_s,
+                rollback,
+                compose_files,
+            )
             wanted = goal if goal is not None else down_to or 0
             _check(loaded, wanted, down=goal is None)
             progress = Progress(
@@ -133,6 +140,12 @@ def rollout(
     elif ended.failure is not None:
         _show_failure(ended)
     ctx.exit(1 if ended.failure is not None else 0)
+
+
+def _known(before: Progress | None) -> tuple[str, ...]:
+    """The Compose files of the newest roll-out, as long as all are still there."""
+    files = () if before is None else before.settings.compose_files
+    return files if all(Path(file).is_file() for file in files) else ()
 
 
 def _given(

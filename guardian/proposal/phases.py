@@ -142,7 +142,8 @@ class _Placer:
         ] else NOTHING_TOLD
 
     def _is_application(self, name: str) -> bool:
-        return self.guesses[name].kind not in {*STORES, Kind.SEARCH}
+        """What it takes to be one of several: a migration that ends before, or a collector, does not make its user one."""
+        return self.guesses[name].kind not in {*STORES, Kind.SEARCH, Kind.OBSERVABILITY} and not self.by_name[name].awaited
 
     def _dependents(self, name: str) -> list[str]:
         """Services that need it and are more than onlookers."""

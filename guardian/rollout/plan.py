@@ -127,6 +127,20 @@ def make_plan(
     return Plan(tuple(made))
 
 
+def in_calls(members: Iterable[Member]) -> list[list[Member]]:
+    """The same members, in the same order, as Compose is to create them: what waits for another to be healthy or completed comes later.
+
+    Of services that are named in one call Compose v1 waits for just that, also where it is told to start none of them: for ever.
+    """
+    calls: list[list[Member]] = []
+    for one in members:
+        awaited = {need.service for need in one.needs if need.condition is not Condition.STARTED}
+        if not calls or any(other.key in awaited for other in calls[-1]):
+            calls.append([])
+        calls[-1].append(one)
+    return calls
+
+
 def _needs(service: Service, platform: Platform, project: ComposeProject | None) -> tuple[Need, ...]:
     """Of the Compose file, else of the container's labels, which tell the order and one-shots; and what the file says it requires."""
     awaited = {ServiceKey(service.key.project, name) for one in service.containers for name in one.awaits}

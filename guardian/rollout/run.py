@@ -19,7 +19,7 @@ from guardian.policy.room import Verdict
 from guardian.rollout import steps
 from guardian.rollout.admission import Admission
 from guardian.rollout.gates import Amount, see
-from guardian.rollout.plan import Member, Plan
+from guardian.rollout.plan import Member, Plan, in_calls
 from guardian.rollout.progress import Failure, Progress, Stage
 from guardian.rollout.senses import Look, Senses
 from guardian.rollout.steps import Event, EventKind, Memory, Turn, View
@@ -210,12 +210,13 @@ class RollOut:
         """Have Compose make what does not exist. It starts none of it."""
         if not turn.create:
             return progress
-        names = [one.key.name for one in turn.create]
         if self._composer is None:
-            why = f"there is no container of {', '.join(names)}: name the Compose file by --compose, or create them first"
+            names = ", ".join(one.key.name for one in turn.create)
+            why = f"there is no container of {names}: name the Compose file by --compose, or create them first"
         else:
             try:
-                self._composer.create(names)
+                for members in in_calls(turn.create):
+                    self._composer.create([one.key.name for one in members])
                 return progress
             except ComposeError as error:
                 why = str(error)

@@ -16,6 +16,7 @@ import yaml
 from support import small
 from support.daemon import GuardianProcess
 from support.engine_events import EngineEvents
+from support.images import BUSYBOX
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.standin import IMAGE
@@ -23,13 +24,18 @@ from support.waiting import eventually
 
 MIB = 1024 * 1024
 PHASES = {"postgres": 1, "redis": 1, "auth-service": 2, "config-service": 2, "grafana": 3, "kibana": 3}
-NEEDS = {"auth-service": {"postgres": "service_healthy"}, "config-service": {"auth-service": "service_started"}}
+JOB = "migrate"  # of phase 2
+NEEDS = {
+    JOB: {"postgres": "service_healthy"},
+    "auth-service": {"postgres": "service_healthy", JOB: "service_completed_successfully"},
+    "config-service": {"auth-service": "service_started"},
+}
 EACH_BYTES = 40 * MIB
 QUICK = ("--soak", "1s", "--healthy-within", "20s")
 
 
 class Compose:
-    """A Compose file for six services in three phases, and a guardian's file for them."""
+    """A Compose file for six services in three phases and a job of the second, and a guardian's file for them."""
 
     def __init__(self, home: Path, engine: PrivateEngine, **environment: dict[str, str]) -> None:
         self.home, self.engine = home, engine
@@ -46,6 +52,8 @@ class Compose:
             }
             for name in PHASES
         }
+        job = {"image": BUSYBOX, "network_mode": "none", "restart": "no", "command": ["sh", "-c", "sleep 0.5"]}
+        services[JOB] = {**job, "depends_on": {other: {"condition": condition} for other, condition in NEEDS[JOB].items()}}
         home.mkdir(parents=True, exist_ok=True)
         self.file.write_text(yaml.safe_dump({"services": services}))
 
@@ -61,7 +69,7 @@ class Compose:
                 "name": name,
                 "protected": number == 1,
                 "budget": {"memory": f"{number * 100}MiB"},
-                "services": [each for each, phase in PHASES.items() if phase == number],
+                "services": [each for each, phase in PHASES.items() if phase == number] + [JOB] * (number == 2),
             }
             for number, name in enumerate(("core", "business", "observability"), start=1)
         ]
@@ -69,17 +77,11 @@ class Compose:
         return settings
 
     def create_the_rest(self) -> None:
-        """Every container that is not there, started or not, by Compose itself."""
-        words = [
-            "docker-compose",
-            "--file",
-            str(self.file),
-            "--project-name",
-            "openpolicy",
-            "up",
-            "--no-start",
-            "--no-recreate",
-        ]
+        """Every container that is not there, by Compose itself: without dependencies, as v1 would wait for conditions."""
+        services = yaml.safe_load(self.file.read_text())["services"]
+        file = self.file.with_name("alone.yml")
+        file.write_text(yaml.safe_dump({"services": {name: {**one, "depends_on": []} for name, one in services.items()}}))
+        words = ["docker-compose", "--file", str(file), "--project-name", "openpolicy", "up", "--no-start", "--no-recreate"]
         subprocess.run(words, env={**os.environ, "DOCKER_HOST": self.engine.url}, capture_output=True, timeout=120, check=True)
 
     def command(self, *arguments: str, compose: bool = True) -> list[str]:
@@ -126,10 +128,12 @@ def test_one_command_brings_it_up_beside_the_daemon_and_takes_it_down(
     assert up.returncode == 0, up.stdout + up.stderr
     assert one.platform.running() == set(PHASES)
     words = [(each["event"], (each.get("service") or "").partition("/")[2]) for each in events(up.stdout)]
-    assert words.index(("up", "postgres")) < words.index(("start", "auth-service")) < words.index(("start", "config-service"))
+    order = [("up", "postgres"), ("start", JOB), ("up", JOB), ("start", "auth-service"), ("start", "config-service")]
+    assert sorted(order, key=words.index) == order
+    assert {each["service"]: each["state"] for each in guardian.status()["services"]}[f"openpolicy/{JOB}"] == "completed"
     assert [each["phase"] for each in events(up.stdout) if each["event"] == "passed"] == [1, 2, 3]
     admitted = [row["service"].partition("/")[2] for row in guardian.history() if row["action"] == "start"]
-    assert sorted(admitted) == sorted(PHASES)
+    assert sorted(admitted) == sorted([*PHASES, JOB])
 
     down = one.run("--down-to", "1", *QUICK)
     assert down.returncode == 0, down.stderr
@@ -180,8 +184,8 @@ def test_killed_at_each_step_and_resumed_it_ends_the_same(make_compose: Callable
     assert killed == [("stop", 1), ("phase", 1), *((kind, phase) for phase in (1, 2, 3) for kind in kinds)]
     assert one.platform.running() == set(PHASES)
     assert one.platform.ids() == made
-    assert sorted(each.service for each in heard.changes if each.running) == sorted(PHASES)
-    assert sorted(each.service for each in heard.changes if not each.running) == sorted(of_phases(1))
+    assert sorted(each.service for each in heard.changes if each.running) == sorted([*PHASES, JOB])
+    assert sorted(each.service for each in heard.changes if not each.running) == sorted([*of_phases(1), JOB])
 
 
 def killed_and_resumed(begin: list[str], resume: list[str], kinds: set[str]) -> list[tuple[str, int]]:

@@ -145,6 +145,26 @@ def test_a_failure_names_the_service_and_resume_goes_on(rollout: Run, tmp_path: 
     assert (saved.reached, saved.settings.soak_s) == (1, 0.0)
 
 
+def test_a_roll_out_goes_by_the_compose_files_of_the_one_before(
+    rollout: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once given, Compose files need not be given for the next phase; once they are gone, it is as if they had not been."""
+    monkeypatch.setenv("PATH", "/nowhere")  # no Compose
+    file = tmp_path / "compose.yml"
+    file.write_text(
+        "services: {db: {image: a}, api: {image: a}, logs: {image: a, depends_on: {db: {condition: service_healthy}}}}"
+    )
+    assert rollout("--to", "1", *QUICK, "--compose", str(file)).exit_code == 0
+
+    def after() -> list[str]:
+        (logs,) = json.loads(rollout("--to", "2", "--plan", "--json").stdout)["phases"][1]["services"]
+        return [need["condition"] for need in logs["after"]]
+
+    assert after() == ["service_healthy"]
+    file.unlink()
+    assert after() == []
+
+
 def test_there_is_one_roll_out_at_a_time(rollout: Run, tmp_path: Path) -> None:
     """While another process rolls out, the second is told so, and does nothing."""
     other = ProgressFile(tmp_path / "state")

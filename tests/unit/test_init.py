@@ -118,6 +118,31 @@ def test_a_one_shot_that_others_wait_for_comes_into_their_phase(init: Init, tmp_
     assert reason(text, "seed").startswith("a one-shot: it ends by itself")
 
 
+def test_an_application_with_its_own_migration_and_collector_is_no_dependent_of_others(init: Init, tmp_path: Path) -> None:
+    """What people reach, and what needs besides stores only a migration and a collector, is business and not background."""
+    file = compose(
+        tmp_path,
+        """
+services:
+  db: {image: postgres}
+  otel: {image: otel/opentelemetry-collector}
+  migrate: {image: app, command: migrate, depends_on: [db]}
+  app:
+    image: app
+    ports: ["8080:80"]
+    depends_on: {db: {condition: service_healthy}, otel: {}, migrate: {condition: service_completed_successfully}}
+  web: {image: web, ports: ["3000:3000"], depends_on: [app]}
+""",
+    )
+    assert init("-f", file).exit_code == 0
+    phase, text = placed(load(tmp_path / "guardian.yaml")), (tmp_path / "guardian.yaml").read_text()
+    assert reason(text, "web") == "publishes port 3000, needs app, and nothing needs it"
+    assert phase["db"] < phase["app"] == phase["migrate"] < phase["web"] < phase["otel"]
+    alone = compose(tmp_path, file.read_text().rpartition("  web:")[0])
+    assert init("-f", alone, "-o", "alone.yaml").exit_code == 0
+    assert reason((tmp_path / "alone.yaml").read_text(), "app") == "publishes port 8080, and needs no other application"
+
+
 def test_budgets_come_from_limits_where_nothing_was_measured(init: Init, tmp_path: Path) -> None:
     """A phase has a cumulative budget from limits times replicas, and none where a service has no limit."""
     file = compose(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 from support.rollouts import VirtualRollOut, composed
-from support.virtual_host import MIB, Phase, a_config
+from support.virtual_host import MIB, Phase, a_config, key
 
 from guardian.compose.model import Condition, Dependency
 from guardian.config.schema import Config
@@ -16,7 +16,7 @@ from guardian.engine.simulated.scenario import Health, Host, HostStep, Scenario,
 from guardian.model import Inventory, ServiceKey
 from guardian.policy.platform import resolve
 from guardian.rollout.open import Ready
-from guardian.rollout.plan import make_plan
+from guardian.rollout.plan import Member, Need, in_calls, make_plan
 from guardian.rollout.preview import preview
 from guardian.rollout.progress import Progress, Stage
 from guardian.rollout.steps import EventKind
@@ -170,6 +170,22 @@ def test_down_to_a_phase_stops_what_is_above_and_nothing_else(tmp_path: Path) ->
     assert one.run(1, down=True).stage is Stage.DONE
     assert one.running() == {"db", "api"}
     assert one.order(EventKind.STOP)[0] == "logs"
+
+
+def test_what_waits_for_another_is_created_by_a_later_call() -> None:
+    """Compose v1 waits for conditions among the services of one call though it starts none: so no call has such a pair."""
+    conditions = {
+        "db": {},
+        "seed": {"db": Condition.HEALTHY},
+        "side": {"db": Condition.STARTED},
+        "api": {"seed": Condition.COMPLETED, "side": Condition.STARTED},
+        "web": {"api": Condition.STARTED},
+    }
+    members = [
+        Member(key(name), 1, tuple(Need(key(other), how) for other, how in needs.items())) for name, needs in conditions.items()
+    ]
+    assert [[one.key.name for one in call] for call in in_calls(members)] == [["db"], ["seed", "side"], ["api", "web"]]
+    assert in_calls([]) == []
 
 
 def test_a_one_shot_has_to_complete(tmp_path: Path) -> None:
