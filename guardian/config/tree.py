@@ -157,12 +157,10 @@ def _position(mark: Any) -> tuple[int | None, int | None]:
 
 def _unreadable(error: yaml.YAMLError, content: str, file: str) -> Problem:
     """A character that YAML does not allow has a position, and no mark."""
-    position = getattr(error, "position", None)
-    if position is None:
-        return Problem(file, None, None, "", f"not valid YAML: {error}")
+    position = getattr(error, "position", 0)
     bad = next((index for index, char in enumerate(content) if ord(char) == getattr(error, "character", -1)), position)
     line = content.count("\n", 0, bad) + 1
-    reason = getattr(error, "reason", "special characters are not allowed")
+    reason = getattr(error, "reason", error)
     return Problem(file, line, None, "", f"not valid YAML: {reason} (U+{getattr(error, 'character', 0):04X})")
 
 

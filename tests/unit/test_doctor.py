@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from support.fake_daemon import FakeDaemon
+from support.messages import never_made, reached
 from support.waiting import eventually
 
 from guardian.cli.main import main
@@ -134,6 +135,16 @@ def test_what_is_wrong_is_said_with_what_to_do(case: str) -> None:
     assert says in one.says
     assert do in one.do
     assert bool(one.do) is (verdict != "skip")
+
+
+def test_no_diagnosis_is_missing_here() -> None:
+    """Every diagnosis that there is comes of a host that is well, or of a trouble of this table."""
+    elsewhere = replace(HEALTHY, engine_url="tcp://other:2376")
+    slow = replace(HEALTHY, engine=replace(ENGINE, api_version="1.41"), cgroup_version=None)
+    with reached("doctor/judge.py") as lines:
+        for facts in (HEALTHY, elsewhere, slow, runs("earlyoom", "-m", "4"), *(row[0] for row in CASES.values())):
+            judge(facts)
+    assert not never_made(lines, {"Diagnosis"}, "doctor/judge.py")
 
 
 def test_an_engine_that_is_slow_to_tell_use_is_a_trouble_only_where_files_do_not_tell() -> None:
