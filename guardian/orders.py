@@ -87,7 +87,7 @@ def _restore(order: Order, now: Situation) -> Answer:
 
     def what(key: ServiceKey) -> str:
         if key not in shed:
-            return "was not shed by guardian"
+            return "was not shed by guardian: start it with docker"
         above = f"is above target_phase {now.target_phase}: raise that first, and reload"
         return above if now.above_target(key) else "will be started"
 
@@ -99,7 +99,8 @@ def _forget(order: Order, now: Situation) -> Answer:
     owed = {entry.service for entry in now.entries if entry.state in (EntryState.SHED, EntryState.SENT)}
     taken = tuple(key for key in order.services if key in owed)
     lines = [
-        f"{key}: {'forgotten; it stays as it is' if key in owed else 'was not shed by guardian'}" for key in order.services
+        f"{key}: {'forgotten; it stays as it is' if key in owed else 'was not shed by guardian: there is nothing to forget'}"
+        for key in order.services
     ]
     return Answer(_replied(len(taken), len(order.services), "forgotten", lines), forgotten=taken)
 

@@ -41,17 +41,17 @@ EXHAUSTED_S = 10.0
 def refusal(service: Service | None, platform: Platform, pins: frozenset[ServiceKey]) -> str:
     """Why an operator's shed of this service is refused; empty where it is not."""
     if service is None:
-        return "is not managed"
+        return "is not managed: put it into a phase of the file"
     if not service.up:
-        return "does not run"
+        return "does not run, so there is nothing to stop"
     if service.protect or service.protected:
         return "is protected: stop it with docker, or change the file"
     if service.key in pins:
-        return "is pinned: unpin it first"
+        return "is pinned: `guardian unpin` it first"
     for other in sorted(platform.requirers.get(service.key, frozenset())):
         one = platform.services[other]
         if one.up and (one.protect or one.protected or other in pins):
-            return f"is required by {other}, which is protected or pinned"
+            return f"is required by {other}, which is protected or pinned: stop that first, or change `requires` in the file"
     return ""
 
 

@@ -78,12 +78,12 @@ def test_a_shed_is_accepted_and_says_how_to_undo_it() -> None:
 @pytest.mark.parametrize(
     ("service", "why"),
     [
-        (key("nobody"), "is not managed"),
-        (DOWN, "does not run"),
+        (key("nobody"), "is not managed: put it into a phase of the file"),
+        (DOWN, "does not run, so there is nothing to stop"),
         (DB, "is protected: stop it with docker, or change the file"),
         (API, "is protected: stop it with docker, or change the file"),
-        (LOGS, "is pinned: unpin it first"),
-        (AUTH, "is required by demo/api, which is protected or pinned"),
+        (LOGS, "is pinned: `guardian unpin` it first"),
+        (AUTH, "is required by demo/api, which is protected or pinned: stop that first, or change `requires` in the file"),
     ],
 )
 def test_a_shed_that_the_rules_forbid_is_refused_with_its_reason(service: ServiceKey, why: str) -> None:
@@ -129,7 +129,7 @@ def test_only_what_guardian_shed_is_restored() -> None:
     answered = answer(order(OrderKind.RESTORE, WEB, DOWN), now(entries=(WEB_SHED,)))
     assert answered.restores == (WEB,)
     assert (answered.reply.ok, answered.reply.message) == (False, "1 of 2 to be restored, one at a time")
-    assert answered.reply.lines == ("demo/web: will be started", "demo/down: was not shed by guardian")
+    assert answered.reply.lines == ("demo/web: will be started", "demo/down: was not shed by guardian: start it with docker")
 
 
 def test_restore_all_takes_whatever_is_shed() -> None:
@@ -167,8 +167,8 @@ def test_a_shed_service_is_forgotten_whatever_the_situation(fields: dict[str, An
     assert answered.reply.lines == (
         "demo/web: forgotten; it stays as it is",
         "demo/logs: forgotten; it stays as it is",
-        "demo/auth: was not shed by guardian",
-        "demo/down: was not shed by guardian",
+        "demo/auth: was not shed by guardian: there is nothing to forget",
+        "demo/down: was not shed by guardian: there is nothing to forget",
     )
     assert answer(order(OrderKind.FORGET, WEB), now(entries=entries, **fields)).reply.ok
 
