@@ -22,10 +22,10 @@ class FindingKind(StrEnum):
 
 
 MEANING = {
-    FindingKind.MISSING: "in the file, but there is no container of it",
-    FindingKind.UNMANAGED: "runs in no phase: counts as use, is never stopped",
-    FindingKind.NO_MEMORY_LIMIT: "no memory limit: it alone can fill the host",
-    FindingKind.NO_HEALTH_CHECK: "no health check: counts as up once it has run for restoring.stable_for",
+    FindingKind.MISSING: "in the file, but there is no container of it: start it, or correct the name",
+    FindingKind.UNMANAGED: "runs in no phase: counts as use, is never stopped; put it into a phase, or leave it so",
+    FindingKind.NO_MEMORY_LIMIT: "no memory limit: it alone can fill the host; `guardian limits` proposes one",
+    FindingKind.NO_HEALTH_CHECK: "no health check: counts as up once it has run for restoring.stable_for; give it one, or `health` in the file",
 }
 
 
@@ -55,7 +55,7 @@ def _services(config: Config, platform: Platform) -> Iterator[Finding]:
             yield Finding(
                 FindingKind.UNSHEDDABLE,
                 name,
-                f"phase {service.listed_phase}, but {service.shielded_by} requires it and is protected",
+                f"phase {service.listed_phase}, but {service.shielded_by} requires it and is protected: it is never stopped; change `requires`, or leave it so",
             )
         if race := _restart_race(service, config):
             yield Finding(FindingKind.RESTART_RACE, name, race)

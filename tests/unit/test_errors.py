@@ -72,6 +72,7 @@ TYPED = {
     "limits --force": ("--force", "goes with --apply", 2),
     "replay --config x --plot x.gif": ("--plot", "give a name that ends in .svg or .png", 2),
     "demo --listen x": ("--listen", "expected host:port", 2),
+    "stauts": ("No such command 'stauts'", "Did you mean status?", 2),
     "restore": ("restore", "Name services or give --all", 2),
     "rollout": ("rollout", "Give one of --to, --down-to and --resume", 2),
     "rollout --down-to 1 --from-zero": ("--from-zero", "goes with --to", 2),
