@@ -106,7 +106,7 @@ def rollout(
             progress = msgspec.structs.replace(progress, settings=settings)
         else:
             settings = _given(
-                Settings(compose_files=() if goal is None else _known(before)),
+                Settings(compose_files=_known(before)),
                 wait_s,
                 healthy_s,
                 soak_s,
@@ -124,7 +124,9 @@ def rollout(
                 settings=settings,
             )
         client = Client(control or control_path(config))
-        opened = Opened(loaded, client, progress.settings.compose_files, os.environ)
+        # A way down needs none: files that cannot be read any more must not bar it.
+        files = compose_files if progress.down else progress.settings.compose_files
+        opened = Opened(loaded, client, files, os.environ)
         try:
             ready = opened.ready()
             if plan_only:

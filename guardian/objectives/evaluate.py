@@ -80,7 +80,12 @@ def counted_s(one: ServiceHour) -> float:
 def availability(one: ServiceHour) -> float | None:
     """Up / (up + unhealthy + down + shed), of the time that is known."""
     counted = counted_s(one)
-    return one.up_s / counted if counted > 0 else None
+    return one.up_s / counted if counted > 0 and not is_one_shot(one) else None
+
+
+def is_one_shot(one: ServiceHour) -> bool:
+    """Whether it has mostly been done with its work: being there is not what it is for."""
+    return one.completed_s > one.up_s + one.unhealthy_s
 
 
 def healthy(one: ServiceHour) -> float | None:
@@ -141,8 +146,8 @@ def verdicts(window: Window, targets: Targets | None = None) -> tuple[Verdict, .
 
 
 def _is_there(one: ServiceHour) -> bool:
-    """Whether it has, or had, a container: what was never deployed has no availability."""
-    return counted_s(one) > 0
+    """Whether it has, or had, a container: what was never deployed has no availability, and neither has a one-shot."""
+    return counted_s(one) > 0 and not is_one_shot(one)
 
 
 def _response(subject: str, one: ServiceHour, target_s: float) -> Finding:

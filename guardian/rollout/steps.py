@@ -193,15 +193,19 @@ def _next_phase(
         return _done(plan, progress, memory, events)
     phase = plan.phase(number)
     up = sum(1 for one in phase.members if _is_up(one, progress, view))
-    told = Event(EventKind.PHASE, number, detail=f"{phase.name}: {len(phase.members)} services, {up} of them up")
+    told = Event(EventKind.PHASE, number, detail=f"{phase.name}: {_services(len(phase.members))}, {up} of them up")
     after = msgspec.structs.replace(progress, stage=Stage.ROOM, phase=number, started=())
     return Turn(events=(*events, told)), after, replace(memory, rising={}, up=frozenset())
 
 
 def _done(plan: Plan, progress: Progress, memory: Memory, events: tuple[Event, ...]) -> tuple[Turn, Progress, Memory]:
     services = sum(len(phase.members) for phase in plan.phases if phase.phase <= progress.goal)
-    told = Event(EventKind.DONE, progress.goal, detail=f"phases 1 to {progress.goal} are up: {services} services")
+    told = Event(EventKind.DONE, progress.goal, detail=f"phases 1 to {progress.goal} are up: {_services(services)}")
     return Turn(events=(*events, told)), msgspec.structs.replace(progress, stage=Stage.DONE), memory
+
+
+def _services(count: int) -> str:
+    return f"{count} service{'' if count == 1 else 's'}"
 
 
 def _room(plan: Plan, progress: Progress, memory: Memory, view: View) -> tuple[Turn, Progress, Memory]:

@@ -148,7 +148,7 @@ def test_a_failure_names_the_service_and_resume_goes_on(rollout: Run, tmp_path: 
 def test_a_roll_out_goes_by_the_compose_files_of_the_one_before(
     rollout: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once given, Compose files need not be given for the next phase; once they are gone, it is as if they had not been."""
+    """Once given, Compose files need not be given for the next phase, also after a way down; once they are gone they are forgotten."""
     monkeypatch.setenv("PATH", "/nowhere")  # no Compose
     file = tmp_path / "compose.yml"
     file.write_text(
@@ -161,6 +161,9 @@ def test_a_roll_out_goes_by_the_compose_files_of_the_one_before(
         return [need["condition"] for need in logs["after"]]
 
     assert after() == ["service_healthy"]
+    file.write_text("services: [")
+    assert rollout("--down-to", "0", *QUICK).exit_code == 0  # a way down needs none
+    assert "compose.yml" in rollout("--to", "2", "--plan").stderr
     file.unlink()
     assert after() == []
 

@@ -270,6 +270,16 @@ def test_shed_unhealthy_and_down_count_against_availability_and_absence_does_not
     assert next(one for one in verdicts(a_window(absent_s=1000)) if one.aim is Aim.AVAILABILITY).findings == ()
 
 
+def test_a_one_shot_that_has_done_its_work_is_not_judged_by_availability() -> None:
+    """What was completed for longer than it ran misses no availability; a service that was, for a while, is judged by the rest."""
+    assert (
+        next(one for one in verdicts(a_window(up_s=5, down_s=20, completed_s=975)) if one.aim is Aim.AVAILABILITY).findings
+        == ()
+    )
+    one = finding(a_window(up_s=600, down_s=150, completed_s=250), Aim.AVAILABILITY)
+    assert one.value == 600 / 750
+
+
 def test_healthy_is_of_the_time_that_a_check_said_something() -> None:
     """Healthy is of the time in which a check said something; a service without one is not judged."""
     assert finding(a_window(up_s=1000, healthy_s=300, unhealthy_s=100), Aim.HEALTHY).value == 0.75
