@@ -70,10 +70,13 @@ def of_running(containers: Sequence[Container], seen: Mapping[str, Seen]) -> lis
         if not container.oneoff:
             groups.setdefault(container.service.name, []).append(container)
     owners = {handle: one.service.name for one in containers for handle in (one.id, one.name)}
-    return [_of_containers(name, members, seen, owners) for name, members in sorted(groups.items())]
+    awaited = frozenset(name for one in containers for name in one.awaits)
+    return [_of_containers(name, members, seen, owners, name in awaited) for name, members in sorted(groups.items())]
 
 
-def _of_containers(name: str, members: Sequence[Container], seen: Mapping[str, Seen], owners: Mapping[str, str]) -> Candidate:
+def _of_containers(
+    name: str, members: Sequence[Container], seen: Mapping[str, Seen], owners: Mapping[str, str], awaited: bool
+) -> Candidate:
     rows = [seen[one.id] for one in members if one.id in seen]
     shares = dict.fromkeys(owners[owner] for one in members for owner in one.shares if owner in owners)
     shares.pop(name, None)
@@ -90,6 +93,7 @@ def _of_containers(name: str, members: Sequence[Container], seen: Mapping[str, S
         ports=tuple(sorted({port for row in rows for port in row.ports})),
         published=any(row.ports for row in rows),
         one_shot=all(one.completed for one in members),
+        awaited=awaited,
         restarts=any(one.restart_policy in _REPEATED for one in members),
         memory_limit_bytes=_sum(memory),
         cpu_limit_cores=_total(cores),

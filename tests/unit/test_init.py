@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from support.compose_projects import FOLDER, SIZES
+from support.policy import a_container
 
 from guardian.cli.main import main
 from guardian.compose.files import find_files, read_files, variables_of
 from guardian.config.load import load
 from guardian.config.schema import Config
+from guardian.model import ContainerState
+from guardian.proposal.candidates import of_running
+from guardian.proposal.phases import propose
 
 Init = Callable[..., Result]
 
@@ -259,3 +263,18 @@ def test_an_engine_that_is_not_there_ends_with_69(init: Init) -> None:
     result = init("--running")
     assert result.exit_code == 69
     assert "no connection to the engine" in result.stderr
+
+
+def test_a_one_shot_that_running_services_awaited_is_known_by_their_labels() -> None:
+    """Of what runs, a one-shot that a service has waited for comes into that one's phase; another that has ended is in none."""
+    done = {"state": ContainerState.EXITED, "completed": True}
+    containers = [
+        a_container("db"),
+        a_container("migrate", **done),
+        a_container("seed", **done),
+        a_container("api", depends_on=("db", "migrate"), awaits=("migrate",)),
+    ]
+    proposal = propose(of_running(containers, {}))
+    phase = {one.candidate.name: each.number for each in proposal.phases for one in each.services}
+    assert phase["migrate"] == phase["api"]
+    assert proposal.unplaced.keys() == {"seed"}
