@@ -73,12 +73,12 @@ class Guardian(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
+        except click.UsageError:
             import difflib  # only for who mistypes
 
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise click.UsageError(f"{error.message}{hint}", ctx) from None
+            if not (close := difflib.get_close_matches(args[0], COMMANDS, n=1)):
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {close[0]}?", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
