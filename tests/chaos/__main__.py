@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="for which faults begin; then it comes to rest")
     parser.add_argument("--plan", action="store_true", help="show the plan, and do nothing")
     options = parser.parse_args()
+    if not options.minutes > 0:
+        parser.error("--minutes: expected more than 0, such as MINUTES=10")
     faults = plan(options.seed, 60 * options.minutes)
     say(f"seed {options.seed}, {options.minutes:g} minutes, {len(faults)} faults")
     if options.plan:

@@ -221,6 +221,8 @@ def main() -> int:
     )
     parser.add_argument("--days", type=float, default=30.0, help="of virtual time")
     options = parser.parse_args()
+    if not options.days > 0:
+        parser.error("--days: expected more than 0, such as DAYS=30")
 
     def say(text: str) -> None:
         sys.stdout.write(f"{text}\n")
