@@ -124,7 +124,8 @@ def parse_seconds(value: object) -> Seconds:
         elif re.fullmatch(_NUMBER, text):
             number = float(text)
     if number is None or not 0 <= number <= LONGEST_S:
-        raise ValueError(f"expected {DURATION_FORM}, got {_shown(value)}")
+        hint = "" if number is None or number < 0 else " (30 years at most)"
+        raise ValueError(f"expected {DURATION_FORM}{hint}, got {_shown(value)}")
     return Seconds(number)
 
 

@@ -123,6 +123,10 @@ class Guardian(click.Group):
                     raise  # of the output: what writes files says which
                 if error.errno == errno.ENOENT:  # by getcwd(2)
                     raise CommandFailed("the working directory is gone; change to one that is there", 1) from None
+            if isinstance(error, UnicodeEncodeError):  # half a character in an argument: Python keeps such bytes apart
+                from guardian.cli.replies import printable
+
+                raise CommandFailed(f"{printable(error.object)}: is not UTF-8; type it as UTF-8", 2) from None
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{where.filename}:{where.lineno}"
             raise CommandFailed(f"unexpected {type(error).__name__}: {error} (at {place}); please report this", 1) from None

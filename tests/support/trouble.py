@@ -557,6 +557,11 @@ def busy_ledger(place: Place) -> object:
     return place.guardian(f"history --state-dir {path.parent}", 1)
 
 
+def typed_in_latin_1(place: Place) -> object:
+    store(place)
+    return place.guardian("history --state-dir {tmp}/state --service a/caf\udce9", 2)
+
+
 def gone_directory(place: Place) -> object:
     (place.folder / "gone").mkdir()
     place.monkeypatch.chdir(place.folder / "gone")

@@ -91,6 +91,7 @@ MISTAKES: list[tuple[str | bytes, int | None, str, str]] = [
     (LEAST + "host: {memory: 4 gigs}\n", 4, "host.memory", "expected a size such as"),
     (LEAST + "host: {cpu: 0}\n", 4, "host.cpu", "expected a number of cores"),
     (LEAST + "engine: {timeout: 5 sec}\n", 4, "engine.timeout", "expected a duration such as"),
+    (LEAST + "engine: {timeout: 99999d}\n", 4, "engine.timeout", "2m or 1h30m (30 years at most), got '99999d'"),
     (LEAST + "engine: {timeout: 1:30}\n", 4, "engine.timeout", "expected a duration such as"),
     (LEAST + "thresholds: {memory: {soft: 80}}\n", 4, "thresholds.memory.soft", "did you mean 80%?"),
     (HEAD + "phases: [{phase: 1, services: [a], budget: {cpu: 120%}}]\n", 3, "phases[0].budget.cpu", "expected a share"),

@@ -442,6 +442,7 @@ CALLS: dict[str, tuple[Provoke, str, str]] = {
     ),
     "ledger that guardian has open": (trouble.busy_ledger, "{tmp}/state/ledger.db", "without --state-dir"),
     "a defect": (trouble.defect, "unexpected RuntimeError: x (at ", "please report this"),
+    "typed in another encoding": (trouble.typed_in_latin_1, "caf?: is not UTF-8", "type it as UTF-8"),
     "no working directory": (trouble.gone_directory, "the working directory is gone", "change to one that is there"),
     "baseline nowhere": (
         lambda place: baseline.save(place.path("file", "x"), "x", trouble.REPORT),
