@@ -12,7 +12,7 @@ from typing import Protocol
 
 from guardian.clock import Clock
 from guardian.engine.protocol import Engine
-from guardian.errors import EngineError, EngineTimeout, GuardianError, LedgerError, SignalError
+from guardian.errors import EngineError, EngineRefused, EngineTimeout, GuardianError, LedgerError, SignalError
 from guardian.model import Action, ActionKind, Outcome, Result
 from guardian.telemetry import Telemetry
 from guardian.workers import Workers
@@ -176,6 +176,8 @@ class ThreadedActor:
             return call(), ""
         except EngineTimeout as error:
             return Result.TIMED_OUT, str(error)
+        except EngineRefused as error:
+            return Result.REFUSED, str(error)
         except MemoryError:  # a text that is there already
             return Result.FAILED, NO_MEMORY
         except GuardianError as error:

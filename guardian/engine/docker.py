@@ -314,7 +314,7 @@ class DockerEngine:
         # A missing network or image is a 404 too: only an inspect tells whether it is the container that is missing.
         if answer.status in (404, 409) and self._vanished(container_id, ends_s):
             return Result.GONE
-        return Result.REFUSED
+        raise _refusal(answer)
 
     def _restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool) -> Result:
         """The engine starts what it finds stopped, so it is asked only for what is seen to run: another may have stopped it."""
@@ -330,7 +330,9 @@ class DockerEngine:
             return Result.DONE
         if answer.status == 404 and self._vanished(container_id, ends_s):
             return Result.GONE
-        return Result.REFUSED if self._up(container_id, self._left_s(ends_s)) else Result.FAILED
+        if self._up(container_id, self._left_s(ends_s)):
+            raise _refusal(answer)
+        return Result.FAILED
 
     def _set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
         """A quota made by NanoCpus (`cpus` in Compose) can only be changed by NanoCpus, which cannot be lifted: then None
@@ -354,7 +356,9 @@ class DockerEngine:
             return Result.TIMED_OUT
         if answer.status < 400:
             return Result.DONE
-        return Result.GONE if answer.status == 404 else Result.REFUSED
+        if answer.status == 404:
+            return Result.GONE
+        raise _refusal(answer)
 
     def _ended(self, container_id: str, answer: Answer, ends_s: float) -> Result:
         """What the answer to a stop or a kill says."""
@@ -365,7 +369,7 @@ class DockerEngine:
         # Not running, or being removed: both conflict. A paused one that cannot be killed does too.
         if answer.status == 409 and not self._up(container_id, self._left_s(ends_s)):
             return Result.GONE
-        return Result.REFUSED
+        raise _refusal(answer)
 
     def _state(self, container_id: str, timeout_s: float) -> ContainerState | None:
         """None where it cannot be told. A container that no longer exists counts as REMOVING."""
@@ -449,6 +453,10 @@ class _EventStream(Iterator[EngineEvent]):
     def close(self) -> None:
         """May be called from any thread, and twice."""
         self._lines.close()
+
+
+def _refusal(answer: Answer) -> EngineRefused:
+    return EngineRefused(f"the engine refused: {answer.message}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -75,10 +75,11 @@ class Engine(Protocol):
         ...
 
     def stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
-        """Stop one container and return once it is gone: DONE, GONE (it was not running), REFUSED or TIMED_OUT.
+        """Stop one container and return once it is gone: DONE, GONE (it was not running) or TIMED_OUT.
 
-        `grace_s` 0 kills at once; with `kill=False` the engine never kills it, however long the stop takes.
-        Blocks up to `deadline_s`. Does not raise for an answer of the engine; raises `EngineUnreachable` when none came.
+        `grace_s` 0 kills at once; with `kill=False` the engine never kills it, however long the stop takes. Blocks up to
+        `deadline_s`. Raises, as all that follow do, `EngineRefused` with the engine's words where it says no, and
+        `EngineUnreachable` where no answer came.
         """
         ...
 
@@ -87,12 +88,12 @@ class Engine(Protocol):
         ...
 
     def start(self, container_id: str, deadline_s: float) -> Result:
-        """Start one container: DONE, GONE (it no longer exists), REFUSED or TIMED_OUT. Running already is DONE."""
+        """Start one container: DONE, GONE (it no longer exists) or TIMED_OUT. Running already is DONE."""
         ...
 
     def restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
         """Stop one container as `stop` does, and start it again: DONE, GONE (it was not running, so it was left alone),
-        REFUSED (it runs on), FAILED (it was stopped, and did not start) or TIMED_OUT.
+        FAILED (it was stopped, and did not start) or TIMED_OUT. Where it is refused it runs on.
         """
         ...
 

@@ -12,6 +12,7 @@ from support.waiting import eventually
 from worlds import MIB, World
 
 from guardian.engine.protocol import Scope
+from guardian.errors import EngineRefused
 from guardian.model import Container, ContainerState, EngineEvent, Result, ServiceKey
 
 
@@ -211,7 +212,8 @@ def test_a_start_of_what_no_longer_exists_is_gone(world: World) -> None:
 def test_a_start_that_cannot_be_is_refused(world: World) -> None:
     """A start that cannot be is refused."""
     web = world.service("web", "fails_to_start", run=False)
-    assert world.engine.start(web, 20) is Result.REFUSED
+    with pytest.raises(EngineRefused, match="refused"):
+        world.engine.start(web, 20)
     assert not _see(world, web).state.up
 
 

@@ -25,7 +25,7 @@ from guardian.engine.connect import reachable
 from guardian.engine.docker import DockerEngine
 from guardian.engine.endpoints import ENDPOINTS
 from guardian.engine.protocol import LastWords, Scope
-from guardian.errors import EngineError, EngineTimeout, EngineUnreachable
+from guardian.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.model import Container, ContainerState, Health, Result, ServiceKey
 from guardian.telemetry import NullTelemetry
 
@@ -186,11 +186,12 @@ def test_cpu_seconds_grow_with_the_use(real: RealWorld) -> None:
 
 
 def test_a_start_that_the_engine_cannot_do_is_refused(real: RealWorld) -> None:
-    """A start that the engine cannot do is refused: its program is missing, or its network is."""
+    """A start that the engine cannot do is refused in its own words: its program is missing, or its network is."""
     program = real.container("program", labels=_COMPOSE, command=["/no/such/program"], run=False)
     network = real.container("network", labels=_COMPOSE, network_mode="no-such-network", run=False)
-    assert real.engine.start(program, 10) is Result.REFUSED
-    assert real.engine.start(network, 10) is Result.REFUSED
+    for container, words in ((program, "/no/such/program"), (network, "network no-such-network not found")):
+        with pytest.raises(EngineRefused, match=words):
+            real.engine.start(container, 10)
 
 
 def test_a_restart_that_stops_what_it_then_cannot_start_has_failed(real: RealWorld, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from support.ledgers import an_action
 
 from guardian.act import READY, WORKERS, ThreadedActor
 from guardian.clock import VirtualClock
-from guardian.errors import EngineError, EngineTimeout, EngineUnreachable, LedgerError, SignalError
+from guardian.errors import EngineError, EngineRefused, EngineTimeout, EngineUnreachable, LedgerError, SignalError
 from guardian.model import Action, ActionKind, Outcome, Result
 from guardian.telemetry import NullTelemetry
 
@@ -317,7 +317,9 @@ def test_kill_never_reaches_the_engine(stage: Stage) -> None:
     [
         (EngineTimeout("no answer within 15 s"), Result.TIMED_OUT, "no answer within 15 s"),
         (EngineUnreachable("no connection"), Result.FAILED, "no connection"),
+        (EngineRefused("the engine refused: no"), Result.REFUSED, "the engine refused: no"),
         (EngineError("odd"), Result.FAILED, "odd"),
+        (MemoryError(), Result.FAILED, "guardian had no memory for it"),
         (ZeroDivisionError("a bug"), Result.FAILED, "ZeroDivisionError: a bug"),
     ],
 )
@@ -330,7 +332,7 @@ def test_an_error_is_an_outcome(stage: Stage, error: Exception, result: Result, 
     assert stage.actor.in_flight == ()
 
 
-@pytest.mark.parametrize("result", [Result.REFUSED, Result.TIMED_OUT])
+@pytest.mark.parametrize("result", [Result.FAILED, Result.TIMED_OUT])
 def test_a_stop_of_some_replicas_is_a_failure_that_names_both(stage: Stage, result: Result) -> None:
     """A partial stop is a failure; it says which replicas stopped and which did not, and one that was gone is neither."""
     stage.engine.answers = {"c1": Result.GONE, "c3": result}

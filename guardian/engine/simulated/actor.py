@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from guardian.clock import Clock
 from guardian.engine.simulated.engine import Call, SimulatedEngine
-from guardian.errors import EngineError, EngineTimeout, GuardianError
+from guardian.errors import EngineError, EngineRefused, EngineTimeout, GuardianError
 from guardian.model import Action, ActionKind, Outcome, Result
 
 _GOOD = (Result.DONE, Result.GONE)
+_RESULTS = {EngineRefused: Result.REFUSED, EngineTimeout: Result.TIMED_OUT}
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class VirtualActor:
             return Call(self._engine.set_cpu_quota(container_id, action.cores), now_s)
         except EngineError as error:
             flight.details.append(str(error))
-            return Call(Result.TIMED_OUT if isinstance(error, EngineTimeout) else Result.FAILED, now_s)
+            return Call(_RESULTS.get(type(error), Result.FAILED), now_s)
 
     def _hasten(self, action: Action) -> None:
         flight = self._flights.get(action.id)

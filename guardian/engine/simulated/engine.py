@@ -18,7 +18,7 @@ from guardian.engine.parse import service_of
 from guardian.engine.protocol import LastWords, RawStats, Scope
 from guardian.engine.simulated.scenario import Scenario, Service
 from guardian.engine.simulated.world import Cell, OomKill, World
-from guardian.errors import EngineTimeout, EngineUnreachable
+from guardian.errors import EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.model import Container, EngineEvent, EngineInfo, Health, HostReading, Result
 from guardian.storage.values import ContainerDisk, EngineDisk
 
@@ -26,6 +26,7 @@ REPLAYED = 256  # events that a new stream with `since` can still get, as with D
 REMEMBERED = 10_000  # events kept for `pending_events`
 ENGINE_STOP_TIMEOUT_S = 10.0
 _DOWN = "the simulated engine does not answer"
+_REFUSAL = "the simulated engine refused"
 
 
 @dataclass(eq=False, slots=True)
@@ -175,7 +176,7 @@ class SimulatedEngine:
     def stop(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
         ends_s = self._clock.monotonic() + deadline_s
         with self._changed:
-            return self._wait(self.begin_stop(container_id, grace_s, kill), ends_s)
+            return _said(self._wait(self.begin_stop(container_id, grace_s, kill), ends_s))
 
     def kill(self, container_id: str, deadline_s: float) -> Result:
         return self.stop(container_id, 0.0, deadline_s)
@@ -211,7 +212,7 @@ class SimulatedEngine:
     def restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool = True) -> Result:
         ends_s = self._clock.monotonic() + deadline_s
         with self._changed:
-            return self._wait(self.begin_restart(container_id, grace_s, kill), ends_s)
+            return _said(self._wait(self.begin_restart(container_id, grace_s, kill), ends_s))
 
     def begin_restart(self, container_id: str, grace_s: float, kill: bool = True) -> Call:
         """What `restart` does, without waiting for the end."""
@@ -236,7 +237,7 @@ class SimulatedEngine:
             if cell is None:
                 return Result.GONE
             if container_id in self._refused_starts or not self._world.start(cell):
-                return Result.REFUSED
+                raise EngineRefused(_REFUSAL)
             self.poll()
             return Result.DONE
 
@@ -501,3 +502,9 @@ class _EventStream(Iterator[EngineEvent]):
     def close(self) -> None:
         """May be called from any thread, and twice."""
         self._engine.unsubscribe(self)
+
+
+def _said(result: Result) -> Result:
+    if result is Result.REFUSED:
+        raise EngineRefused(_REFUSAL)
+    return result
