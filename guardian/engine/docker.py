@@ -289,7 +289,7 @@ class DockerEngine:
                 return Result.DONE
             killed = self._kill(container_id, self._left_s(ends_s)) if kill else Result.TIMED_OUT
             return Result.DONE if killed is Result.GONE else killed  # what is not there to be killed was ended by the stop
-        return self._ended(container_id, answer, ends_s)
+        return self._ended(endpoints.STOP, container_id, answer, ends_s)
 
     def _kill(self, container_id: str, deadline_s: float) -> Result:
         ends_s = self._clock.monotonic() + deadline_s
@@ -299,7 +299,7 @@ class DockerEngine:
         except EngineTimeout:
             up = self._up(container_id, self._left_s(ends_s))
             return Result.TIMED_OUT if up else Result.DONE
-        return self._ended(container_id, answer, ends_s)
+        return self._ended(endpoints.KILL, container_id, answer, ends_s)
 
     def _start(self, container_id: str, deadline_s: float) -> Result:
         ends_s = self._clock.monotonic() + deadline_s
@@ -314,7 +314,7 @@ class DockerEngine:
         # A missing network or image is a 404 too: only an inspect tells whether it is the container that is missing.
         if answer.status in (404, 409) and self._vanished(container_id, ends_s):
             return Result.GONE
-        raise _refusal(answer)
+        raise self._refusal(endpoints.START, answer)
 
     def _restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool) -> Result:
         """The engine starts what it finds stopped, so it is asked only for what is seen to run: another may have stopped it."""
@@ -331,7 +331,7 @@ class DockerEngine:
         if answer.status == 404 and self._vanished(container_id, ends_s):
             return Result.GONE
         if self._up(container_id, self._left_s(ends_s)):
-            raise _refusal(answer)
+            raise self._refusal(endpoints.RESTART, answer)
         return Result.FAILED
 
     def _set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
@@ -358,9 +358,9 @@ class DockerEngine:
             return Result.DONE
         if answer.status == 404:
             return Result.GONE
-        raise _refusal(answer)
+        raise self._refusal(endpoints.UPDATE, answer)
 
-    def _ended(self, container_id: str, answer: Answer, ends_s: float) -> Result:
+    def _ended(self, endpoint: Endpoint, container_id: str, answer: Answer, ends_s: float) -> Result:
         """What the answer to a stop or a kill says."""
         if answer.status < 300:
             return Result.DONE
@@ -369,7 +369,10 @@ class DockerEngine:
         # Not running, or being removed: both conflict. A paused one that cannot be killed does too.
         if answer.status == 409 and not self._up(container_id, self._left_s(ends_s)):
             return Result.GONE
-        raise _refusal(answer)
+        raise self._refusal(endpoint, answer)
+
+    def _refusal(self, endpoint: Endpoint, answer: Answer) -> EngineRefused:
+        return EngineRefused(f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {answer.message}")
 
     def _state(self, container_id: str, timeout_s: float) -> ContainerState | None:
         """None where it cannot be told. A container that no longer exists counts as REMOVING."""
@@ -453,10 +456,6 @@ class _EventStream(Iterator[EngineEvent]):
     def close(self) -> None:
         """May be called from any thread, and twice."""
         self._lines.close()
-
-
-def _refusal(answer: Answer) -> EngineRefused:
-    return EngineRefused(f"the engine refused: {answer.message}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

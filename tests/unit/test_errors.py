@@ -167,6 +167,11 @@ CALLS: dict[str, tuple[Provoke, str, str]] = {
     # the engine
     "engine refused": (lambda place: place.link(info=(500, {"message": "broken"})).get(INFO, 5.0), "GET /info", "journalctl"),
     "engine refused its ping": (lambda place: place.docker(_ping=(500, {"message": "no"})).ping(), "GET /_ping", "journalctl"),
+    "engine refused a start": (
+        lambda place: place.docker(start=(500, {"message": "no such network"})).start("ab", 5.0),
+        "start: no such network",
+        "journalctl",
+    ),
     "engine refused events": (lambda place: place.docker().events(Scope(("x",)), 0.0), "GET /events", "journalctl"),
     "engine speaks no JSON": (lambda place: place.link(info=b"<html>").get(INFO, 5.0), "{tmp}/engine-0.sock", "Docker 20.10"),
     "engine of another form": (lambda place: place.docker(info=[]).info(), "/info", "Docker 20.10 or newer"),

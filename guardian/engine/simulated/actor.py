@@ -114,7 +114,8 @@ class VirtualActor:
                 return self._engine.begin_restart(container_id, action.grace_s, action.kill_after_grace)
             return Call(self._engine.set_cpu_quota(container_id, action.cores), now_s)
         except EngineError as error:
-            flight.details.append(str(error))
+            if not isinstance(error, EngineRefused):  # it has no words of its own
+                flight.details.append(str(error))
             return Call(_RESULTS.get(type(error), Result.FAILED), now_s)
 
     def _hasten(self, action: Action) -> None:
