@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ from support.socket_proxy import Instead, SocketProxy
 from support.waiting import eventually
 
 Make = Callable[..., GuardianProcess]
+STALLED_S = 10.0
 
 
 @pytest.fixture
@@ -286,11 +288,17 @@ def test_a_disk_that_becomes_read_only_costs_no_shed(
 def test_a_disk_that_stalls_costs_no_shed(
     disk: Path, guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
 ) -> None:
-    """While every write of the disk stalls it sheds all the same, within the wait that it grants the ledger, and counts it."""
+    """While every write of the disk stalls for ten seconds it sheds and restores all the same, and counts what it wrote late."""
     with frozen(disk):
+        ends_s = time.monotonic() + STALLED_S
         sheds(guardian, platform)
         assert unwritten(guardian) > 0
+        small.relax(platform)
+        eventually(lambda: platform.running() == small.SERVICES, "the restore", 40)
+        while time.monotonic() < ends_s:
+            small.after_ticks(guardian)
     restores(guardian, platform)
+    eventually(lambda: [row["action"] for row in guardian.history()] == ["restore", "shed"], "the history is written")
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
 
 

@@ -62,6 +62,16 @@ def guardian(make_guardian: Make, platform: ReferencePlatform, settings: dict[st
 
 
 @pytest.fixture
+def patient(make_guardian: Make, platform: ReferencePlatform, settings: dict[str, Any]) -> GuardianProcess:
+    """A guardian that waits for a stop for as long as a busy engine may take for what a test does meanwhile."""
+    settings["engine"]["timeout"] = "60s"
+    guardian = make_guardian(small.as_yaml(settings))
+    small.start(guardian)
+    small.after_ticks(guardian, 2)
+    return guardian
+
+
+@pytest.fixture
 def rebuilt(platform: ReferencePlatform) -> Iterator[ReferencePlatform]:
     """The platform, whose victim is there again afterwards."""
     yield platform
@@ -120,7 +130,7 @@ def test_a_stop_without_an_answer_is_no_stop(
 
 
 def test_a_container_that_is_removed_before_its_stop_is_no_shed(
-    guardian: GuardianProcess, rebuilt: ReferencePlatform, proxy: SocketProxy
+    patient: GuardianProcess, rebuilt: ReferencePlatform, proxy: SocketProxy
 ) -> None:
     """A container that is removed between the decision and its stop counts as gone, and nothing is owed for it."""
     gate = proxy.hold("arrived", small.is_stop)
@@ -128,11 +138,29 @@ def test_a_container_that_is_removed_before_its_stop_is_no_shed(
     assert gate.reached.wait(20), "no stop was sent"
     rebuilt.discard(small.VICTIM)
     proxy.clear()
-    eventually(lambda: sheds_ended(guardian, "gone") == 1, "it is counted as gone")
-    small.after_ticks(guardian, 4)
-    assert sheds_ended(guardian, "done") == guardian.metric("guardian_ledger_open") == 0
-    eventually(lambda: guardian.metric("guardian_phase_services", phase="3", state="missing") == 1, "it is seen to be gone")
+    eventually(lambda: sheds_ended(patient, "gone") == 1, "it is counted as gone")
+    small.after_ticks(patient, 4)
+    assert sheds_ended(patient, "done") == patient.metric("guardian_ledger_open") == 0
+    eventually(lambda: patient.metric("guardian_phase_services", phase="3", state="missing") == 1, "it is seen to be gone")
     assert rebuilt.running() == small.SERVICES - {small.VICTIM}
+
+
+def test_a_container_that_is_recreated_before_its_stop_is_shed_in_its_turn(
+    patient: GuardianProcess, rebuilt: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """A container that is created anew and started between the decision and its stop runs on, until its own stop; that one is restored."""
+    gate = proxy.hold("arrived", small.is_stop)
+    small.press(rebuilt)
+    assert gate.reached.wait(20), "no stop was sent"
+    rebuilt.discard(small.VICTIM)
+    rebuilt.create(small.VICTIM)
+    rebuilt.start(small.VICTIM)
+    proxy.clear()
+    eventually(lambda: sheds_ended(patient, "gone") == 1, "the first is counted as gone")
+    sheds(patient, rebuilt)
+    assert sheds_ended(patient, "done") == 1
+    restores(patient, rebuilt)
+    assert [small.is_start(request) for request in proxy.requests].count(True) == 1
 
 
 def test_a_shed_container_that_is_recreated_is_restored(
