@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 
 class GuardianProcess:
@@ -41,7 +41,12 @@ class GuardianProcess:
         new.replace(self.config_path)
 
     def start(
-        self, wait: bool = True, timeout_s: float = 30.0, under: Sequence[str] = (), log: int | None = None, **environ: str
+        self,
+        wait: bool = True,
+        timeout_s: float = PATIENCE_S,
+        under: Sequence[str] = (),
+        log: int | None = None,
+        **environ: str,
     ) -> None:
         """Start, as the end of the command `under`; `wait` until it is ready. May be called again after `stop`, `kill` or `ended`.
 
@@ -87,7 +92,7 @@ class GuardianProcess:
         self._process.kill()
         self._process.wait(10)
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         assert self._process is not None
         return self._process.wait(timeout_s)
 
@@ -105,7 +110,7 @@ class GuardianProcess:
         return self._address
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self._address + path, timeout=10) as answer:
+        with urllib.request.urlopen(self._address + path, timeout=PATIENCE_S) as answer:
             return bytes(answer.read())
 
     def ready(self) -> bool:
@@ -136,7 +141,7 @@ class GuardianProcess:
         """A client command against this daemon."""
         command = [sys.executable, "-m", "guardian", *arguments, "--socket", str(self.socket)]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=30, env={**self._environ, **environ}, check=False
+            command, capture_output=True, text=True, timeout=2 * PATIENCE_S, env={**self._environ, **environ}, check=False
         )
 
     def doctor(self) -> subprocess.CompletedProcess[str]:
@@ -153,7 +158,7 @@ class GuardianProcess:
             str(self.socket),
         ]
         environ = {**self._environ, "GUARDIAN_STATE_DIR": str(self.state_dir)}
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environ, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environ, check=False)
 
     def history(self, limit: int = 1000) -> list[dict[str, Any]]:
         """Newest first."""

@@ -34,15 +34,15 @@ def is_events(request: Recorded) -> bool:
 def sheds(guardian: GuardianProcess, platform: ReferencePlatform) -> None:
     """Under pressure it stops the victim, and books it."""
     small.press(platform)
-    eventually(lambda: platform.running() == small.SERVICES - {small.VICTIM}, "the shed", 40)
+    eventually(lambda: platform.running() == small.SERVICES - {small.VICTIM}, "the shed")
     eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "its booking")
 
 
 def restores(guardian: GuardianProcess, platform: ReferencePlatform) -> None:
     """With room it starts the victim, and owes nothing more; a stop whose answer was lost is in doubt for half a minute."""
     small.relax(platform)
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 40)
-    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "its booking", 60)
+    eventually(lambda: platform.running() == small.SERVICES, "the restore")
+    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "its booking")
 
 
 def is_as_promised(guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy) -> None:

@@ -15,7 +15,7 @@ from support.daemon import GuardianProcess
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.socket_proxy import SocketProxy
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 END_S = 5.0
 CONFIGURATION = 78
@@ -49,7 +49,7 @@ def _refused(guardian: GuardianProcess, *words: str) -> str:
 
 def _shed_by_pressure(guardian: GuardianProcess, platform: ReferencePlatform) -> None:
     small.press(platform)
-    eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed", 30)
+    eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed")
 
 
 # --- its end --------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_it_ends_within_five_seconds_leaves_what_is_shed_and_takes_over_at_its_n
     assert platform.running() == small.SERVICES - {small.VICTIM}
 
     small.start(guardian)
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 30)
+    eventually(lambda: platform.running() == small.SERVICES, "the restore")
 
 
 def test_it_ends_within_five_seconds_amid_a_stop_and_forgets_nothing(
@@ -74,13 +74,13 @@ def test_it_ends_within_five_seconds_amid_a_stop_and_forgets_nothing(
     """It ends within five seconds even while a stop has no answer, and the next start knows of it."""
     gate = proxy.hold("answered", small.is_stop)
     small.press(platform)
-    assert gate.reached.wait(30), "no stop was sent"
+    assert gate.reached.wait(PATIENCE_S), "no stop was sent"
     guardian.stop(END_S)
     proxy.clear()
     small.relax(platform)
 
     small.start(guardian)
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 30)
+    eventually(lambda: platform.running() == small.SERVICES, "the restore")
     assert small.started_by(platform, proxy) == [small.VICTIM]
 
 
@@ -151,7 +151,7 @@ def test_it_starts_without_an_engine_and_finds_it_later(
     with SocketProxy(standin_engine.socket, path) as proxy:
         eventually(lambda: guardian.metric("guardian_engine_up") == 1, "the engine is found")
         small.press(platform)
-        eventually(lambda: small.VICTIM not in platform.running(), "the shed", 30)
+        eventually(lambda: small.VICTIM not in platform.running(), "the shed")
         assert small.stopped_by(platform, proxy) == [small.VICTIM]
         guardian.stop()
 
@@ -251,7 +251,7 @@ def test_a_pinned_service_is_passed_over_until_it_is_unpinned(guardian: Guardian
     assert guardian.status()["pins"] == ["openpolicy/kibana"]
     assert "is pinned" in _refused(guardian, "shed", small.VICTIM)
     small.press(platform)
-    eventually(lambda: "grafana" not in platform.running(), "the shed of the next one", 30)
+    eventually(lambda: "grafana" not in platform.running(), "the shed of the next one")
     assert small.VICTIM in platform.running()
     _ordered(guardian, "unpin", small.VICTIM)
     _ordered(guardian, "shed", small.VICTIM)
@@ -270,7 +270,7 @@ def test_nothing_is_started_during_a_hold(guardian: GuardianProcess, platform: R
     assert small.started_by(platform, proxy) == []
 
     _ordered(guardian, "release")
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 30)
+    eventually(lambda: platform.running() == small.SERVICES, "the restore")
 
 
 def test_nothing_is_stopped_during_a_standby(
@@ -288,5 +288,5 @@ def test_nothing_is_stopped_during_a_standby(
 
     began_s = time.monotonic()
     _ordered(guardian, "standby", "--for", "2s")
-    eventually(lambda: small.VICTIM not in platform.running(), "the shed", 30)
+    eventually(lambda: small.VICTIM not in platform.running(), "the shed")
     assert time.monotonic() - began_s >= 2

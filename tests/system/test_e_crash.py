@@ -9,7 +9,7 @@ from support import small
 from support.daemon import GuardianProcess
 from support.platform import ReferencePlatform
 from support.socket_proxy import SocketProxy, Stage
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 OPERATORS = "auth-service"  # what the operator stops while guardian is away
 KILLED = -9
@@ -23,7 +23,7 @@ def guardian(make_guardian: Callable[..., GuardianProcess], proxy: SocketProxy) 
 def _nothing_is_lost(guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy, owed: set[str]) -> None:
     """All run but what the operator stopped; guardian has started just the services of `owed`, each once, and stops no more."""
     stops = len(small.stopped_by(platform, proxy))
-    eventually(lambda: platform.running() == small.SERVICES - {OPERATORS}, "what guardian stopped runs again", 30)
+    eventually(lambda: platform.running() == small.SERVICES - {OPERATORS}, "what guardian stopped runs again")
     small.after_ticks(guardian)
     assert platform.running() == small.SERVICES - {OPERATORS}
     assert small.started_by(platform, proxy) == sorted(owed)
@@ -38,7 +38,7 @@ def test_killed_around_a_stop_guardian_restores_just_what_it_stopped(
     gate = proxy.hold(stage, small.is_stop)
     guardian.start()
     small.press(platform)
-    assert gate.reached.wait(30), "no stop was sent"
+    assert gate.reached.wait(PATIENCE_S), "no stop was sent"
     guardian.kill()
     if stage == "arrived":
         gate.cut()  # the engine never hears of it
@@ -59,7 +59,7 @@ def test_killed_at_any_write_of_a_shed_guardian_restores_just_what_it_stopped(
     """Killed at any write of a shed, guardian restores just what it stopped."""
     guardian.start(GUARDIAN_FAULT=f"kill:{moment}:{label}")
     small.press(platform)
-    assert guardian.wait(30) == KILLED
+    assert guardian.wait(PATIENCE_S) == KILLED
 
     platform.stop(OPERATORS)
     small.relax(platform)
@@ -78,7 +78,7 @@ def test_killed_at_any_write_of_a_restore_guardian_ends_with_it_done_once(
     small.press(platform)
     eventually(lambda: small.VICTIM not in platform.running(), "the shed")
     small.relax(platform)
-    assert guardian.wait(30) == KILLED
+    assert guardian.wait(PATIENCE_S) == KILLED
 
     platform.stop(OPERATORS)
     guardian.start()
@@ -95,14 +95,14 @@ def test_killed_around_a_start_guardian_ends_with_it_done(
     eventually(lambda: small.VICTIM not in platform.running(), "the shed")
     gate = proxy.hold("arrived", small.is_start)
     small.relax(platform)
-    assert gate.reached.wait(30), "no start was sent"
+    assert gate.reached.wait(PATIENCE_S), "no start was sent"
     guardian.kill()
     gate.cut()
     proxy.clear()
 
     guardian.start()
 
-    eventually(lambda: platform.running() == small.SERVICES, "what guardian stopped runs again", 30)
+    eventually(lambda: platform.running() == small.SERVICES, "what guardian stopped runs again")
 
 
 def test_killed_and_started_under_pressure_guardian_sheds_again_and_restores_in_the_end(
@@ -111,14 +111,14 @@ def test_killed_and_started_under_pressure_guardian_sheds_again_and_restores_in_
     """Killed before its stop was sent and started under pressure, guardian sheds again and restores in the end."""
     guardian.start(GUARDIAN_FAULT="kill:after:sent")
     small.press(platform)
-    assert guardian.wait(30) == KILLED
+    assert guardian.wait(PATIENCE_S) == KILLED
     assert platform.running() == small.SERVICES
 
     guardian.start()
-    eventually(lambda: small.VICTIM not in platform.running(), "the shed", 30)
+    eventually(lambda: small.VICTIM not in platform.running(), "the shed")
     small.relax(platform)
 
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 30)
+    eventually(lambda: platform.running() == small.SERVICES, "the restore")
     eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "nothing is owed any more")
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
 

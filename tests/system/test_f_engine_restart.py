@@ -10,7 +10,7 @@ from support.daemon import GuardianProcess
 from support.platform import ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.socket_proxy import SocketProxy
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 Ending = Callable[[PrivateEngine], None]
 ENDINGS = pytest.mark.parametrize("end", [PrivateEngine.stop, PrivateEngine.kill], ids=["stopped", "killed"])
@@ -70,18 +70,18 @@ def test_a_shed_service_that_the_engine_brings_back_is_shed_again_under_pressure
 ) -> None:
     """A shed service that the engine brings back is shed again while the pressure lasts, and restored once."""
     small.press(platform)
-    eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed", 30)
+    eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed")
     end(standin_engine)
     standin_engine.start()
     eventually(lambda: platform.running() == small.SERVICES, "the engine brings it back")
     small.press(platform)  # postgres began anew, and calm
 
-    eventually(lambda: small.VICTIM not in platform.running(), "it is shed again", 30)
+    eventually(lambda: small.VICTIM not in platform.running(), "it is shed again")
     assert small.stopped_by(platform, proxy) == [small.VICTIM] * 2
     assert guardian.metric("guardian_overrides_total") == 0
     assert guardian.metric("guardian_ledger_open") == 1
     small.relax(platform)
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 30)
+    eventually(lambda: platform.running() == small.SERVICES, "the restore")
     assert small.started_by(platform, proxy) == [small.VICTIM]
 
 
@@ -90,11 +90,11 @@ def test_a_shed_service_that_the_engine_brings_back_is_no_longer_owed_after_prob
 ) -> None:
     """A shed service that the engine brings back is no longer owed once it ran through probation in calm."""
     small.press(platform)
-    eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed", 30)
+    eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed")
     standin_engine.restart()
 
     eventually(lambda: platform.running() == small.SERVICES, "the engine brings it back")
-    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "it is no longer owed", 30)
+    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "it is no longer owed")
     assert [one["result"] for one in guardian.history() if one["action"] == "reconcile"] == ["returned"]
     assert guardian.metric("guardian_overrides_total") == 0
     assert small.started_by(platform, proxy) == []
@@ -109,10 +109,10 @@ def test_a_shed_service_that_the_engine_leaves_down_is_restored(
     client.update_container(platform.container(small.VICTIM), restart_policy={"Name": "unless-stopped"})
     try:
         small.press(platform)
-        eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed", 30)
+        eventually(lambda: guardian.metric("guardian_service_shed", service=small.VICTIM) == 1, "the shed")
         standin_engine.restart()
 
-        eventually(lambda: platform.running() == small.SERVICES, "the restore", 30)
+        eventually(lambda: platform.running() == small.SERVICES, "the restore")
         assert small.started_by(platform, proxy) == [small.VICTIM]
         assert guardian.metric("guardian_overrides_total") == 0
     finally:
@@ -127,7 +127,7 @@ def test_nothing_is_done_before_the_list_of_a_restarted_engine_is_complete(
     small.after_ticks(guardian)
     gate = proxy.hold("arrived", small.is_list)
     standin_engine.restart()
-    assert gate.reached.wait(30), "no list was asked for"
+    assert gate.reached.wait(PATIENCE_S), "no list was asked for"
     small.press(platform)
 
     eventually(lambda: guardian.status()["holds"] == ["engine"], "starts are held because of the engine")
@@ -138,5 +138,5 @@ def test_nothing_is_done_before_the_list_of_a_restarted_engine_is_complete(
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == []
 
     proxy.clear()
-    eventually(lambda: small.VICTIM not in platform.running(), "the shed, once all is known again", 30)
+    eventually(lambda: small.VICTIM not in platform.running(), "the shed, once all is known again")
     assert small.stopped_by(platform, proxy) == [small.VICTIM]

@@ -11,7 +11,7 @@ from support.platform import MIB, ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.processes import Processes
 from support.socket_proxy import SocketProxy
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 OPTIONAL = ("grafana", "kibana")  # phase 3; kibana ignores SIGTERM
 HOLDS = {"grafana": 100 * MIB, "kibana": 100 * MIB, "auth-service": 60 * MIB}
@@ -79,10 +79,10 @@ def test_victims_end_by_signal_while_the_engine_hangs_and_are_stopped_and_restor
     assert not any(map(small.is_stop, proxy.requests))
 
     standin_engine.resume()
-    eventually(lambda: set(small.stopped_by(platform, proxy)) == set(HOLDS), "the API stops are sent", 30)
+    eventually(lambda: set(small.stopped_by(platform, proxy)) == set(HOLDS), "the API stops are sent")
     eventually(lambda: platform.running() == {"postgres"}, "what Docker restarted is down again")
     small.relax(platform)
-    eventually(lambda: platform.running() == small.SERVICES, "the restore", 30)
+    eventually(lambda: platform.running() == small.SERVICES, "the restore")
     eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "nothing is owed any more")
     assert guardian.metric("guardian_overrides_total") == 0
     assert set(small.started_by(platform, proxy)) == set(HOLDS)
@@ -94,7 +94,7 @@ def test_stops_that_the_engine_leaves_undone_are_done_by_signal(
     """Stops that an engine takes and leaves undone, while it answers all else, are done by signal; no override, and all comes back."""
     gate = proxy.hold("arrived", small.is_stop)
     processes.grow("postgres", HARD_BYTES)
-    assert gate.reached.wait(20), "no stop was sent"
+    assert gate.reached.wait(PATIENCE_S), "no stop was sent"
     eventually(lambda: len(_sheds(guardian)) >= 2, "both are settled")
     assert {name for name, *_ in _sheds(guardian)[:2]} == set(OPTIONAL)
     assert [how for _, *how in _sheds(guardian)[:2]] == [["done", True]] * 2
@@ -102,6 +102,6 @@ def test_stops_that_the_engine_leaves_undone_are_done_by_signal(
 
     proxy.clear()  # the engine does what it was asked for, late
     small.relax(platform)
-    eventually(lambda: platform.running() == small.SERVICES, "all of it runs", 60)
-    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "nothing is owed any more", 60)
+    eventually(lambda: platform.running() == small.SERVICES, "all of it runs")
+    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "nothing is owed any more")
     assert guardian.metric("guardian_overrides_total") == 0

@@ -35,7 +35,7 @@ from support.promises import (
 )
 from support.scarcity import limited
 from support.socket_proxy import Instead, SocketProxy
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 Make = Callable[..., GuardianProcess]
 STALLED_S = 10.0
@@ -43,7 +43,7 @@ STALLED_S = 10.0
 
 @pytest.fixture
 def guardian(make_guardian: Make, platform: ReferencePlatform, proxy: SocketProxy) -> GuardianProcess:
-    guardian = make_guardian(small.as_yaml({**small.small_settings(proxy.url), "engine": {"url": proxy.url, "timeout": "1s"}}))
+    guardian = make_guardian(small.as_yaml({**small.small_settings(proxy.url), "engine": {"url": proxy.url, "timeout": "3s"}}))
     small.start(guardian)
     small.after_ticks(guardian, 2)
     return guardian
@@ -174,7 +174,7 @@ def test_a_list_that_arrives_after_what_happened_later_is_not_believed(
     small.start(guardian)
     gate = proxy.hold("answered", small.is_list)
     proxy.cut_all()  # what may have been missed has to be listed
-    assert gate.reached.wait(20), "no list was asked for"
+    assert gate.reached.wait(PATIENCE_S), "no list was asked for"
     platform.stop(small.VICTIM)
     small.after_ticks(guardian, 2)
     proxy.clear()
@@ -192,7 +192,7 @@ def test_a_stop_that_is_answered_after_somebody_started_it_again_is_an_override(
     """A stop whose answer arrives only after somebody has started the service again leaves it to them, and owes nothing."""
     gate = proxy.hold("answered", small.is_stop)
     small.press(platform)
-    assert gate.reached.wait(20), "no stop was sent"
+    assert gate.reached.wait(PATIENCE_S), "no stop was sent"
     platform.start(small.VICTIM)
     small.after_ticks(guardian, 2)
     proxy.clear()
@@ -294,7 +294,7 @@ def test_a_disk_that_stalls_costs_no_shed(
         sheds(guardian, platform)
         assert unwritten(guardian) > 0
         small.relax(platform)
-        eventually(lambda: platform.running() == small.SERVICES, "the restore", 40)
+        eventually(lambda: platform.running() == small.SERVICES, "the restore")
         while time.monotonic() < ends_s:
             small.after_ticks(guardian)
     restores(guardian, platform)
@@ -321,7 +321,7 @@ def test_readers_that_never_read_hold_up_nothing(
     url = urlsplit(guardian.url)
     with ExitStack() as clients:
         for number in range(200):
-            client = clients.enter_context(socket.create_connection((url.hostname, url.port), 5))
+            client = clients.enter_context(socket.create_connection((url.hostname, url.port), PATIENCE_S))
             if number % 10:
                 client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         small.press(platform)

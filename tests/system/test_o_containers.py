@@ -16,7 +16,7 @@ from support.private_engine import PrivateEngine
 from support.processes import Processes
 from support.promises import GONE_WRONG, answer, did_nothing, is_as_promised, is_of, restores, sheds
 from support.socket_proxy import Recorded, SocketProxy
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 Make = Callable[..., GuardianProcess]
 
@@ -46,9 +46,9 @@ def small_platform(standin_engine: PrivateEngine, disk: Path) -> Iterator[Refere
 
 @pytest.fixture
 def settings(proxy: SocketProxy) -> dict[str, Any]:
-    """Stops have a second, and calls another."""
+    """Stops have a second, and calls three: what a busy engine takes for a start."""
     settings = small.small_settings(proxy.url)
-    settings["engine"]["timeout"] = "1s"
+    settings["engine"]["timeout"] = "3s"
     settings["services"][small.VICTIM] = {"stop_timeout": "1s"}
     return settings
 
@@ -99,15 +99,15 @@ def test_a_container_that_cannot_be_killed_is_not_counted_as_shed(
         platform.order(small.VICTIM, "cache", "1MiB")
         eventually(lambda: processes.hangs(small.VICTIM), "it waits for the disk")
         small.press(platform)
-        eventually(lambda: sheds_ended(guardian, *GONE_WRONG), "the failure is counted", 40)
+        eventually(lambda: sheds_ended(guardian, *GONE_WRONG), "the failure is counted")
         assert guardian.metric("guardian_service_shed", service=small.VICTIM) == 0
         assert guardian.metric("guardian_service_up", service=small.VICTIM) == 1
-        eventually(lambda: "grafana" not in platform.running(), "the next one is shed", 40)
+        eventually(lambda: "grafana" not in platform.running(), "the next one is shed")
         eventually(lambda: guardian.metric("guardian_service_shed", service="grafana") == 1, "that is booked")
         assert guardian.metric("guardian_service_shed", service=small.VICTIM) == 0
     small.relax(platform)
-    eventually(lambda: platform.running() == small.SERVICES, "all of it runs", 60)
-    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "nothing is owed", 60)
+    eventually(lambda: platform.running() == small.SERVICES, "all of it runs")
+    eventually(lambda: guardian.metric("guardian_ledger_open") == 0, "nothing is owed")
     assert "postgres" not in small.stopped_by(platform, proxy)
 
 
@@ -117,15 +117,15 @@ def test_a_stop_without_an_answer_is_no_stop(
     """A stop that the engine never answers nor does times out, is never shown as a shed, and is tried again."""
     gate = proxy.hold("arrived", small.is_stop)
     small.press(platform)
-    assert gate.reached.wait(20), "no stop was sent"
+    assert gate.reached.wait(PATIENCE_S), "no stop was sent"
     eventually(lambda: sheds_ended(guardian, "timed_out"), "the time-out is counted")
     assert sheds_ended(guardian, "done") == guardian.metric("guardian_service_shed") == 0
     assert guardian.metric("guardian_relief_bytes_total") == 0
     proxy.cut_all()
     proxy.clear()
-    eventually(lambda: sheds_ended(guardian, "done"), "one that is done", 40)
+    eventually(lambda: sheds_ended(guardian, "done"), "one that is done")
     small.relax(platform)
-    eventually(lambda: platform.running() == small.SERVICES, "all of it runs", 40)
+    eventually(lambda: platform.running() == small.SERVICES, "all of it runs")
     assert "postgres" not in small.stopped_by(platform, proxy)
 
 
@@ -135,7 +135,7 @@ def test_a_container_that_is_removed_before_its_stop_is_no_shed(
     """A container that is removed between the decision and its stop counts as gone, and nothing is owed for it."""
     gate = proxy.hold("arrived", small.is_stop)
     small.press(rebuilt)
-    assert gate.reached.wait(20), "no stop was sent"
+    assert gate.reached.wait(PATIENCE_S), "no stop was sent"
     rebuilt.discard(small.VICTIM)
     proxy.clear()
     eventually(lambda: sheds_ended(patient, "gone") == 1, "it is counted as gone")
@@ -151,7 +151,7 @@ def test_a_container_that_is_recreated_before_its_stop_is_shed_in_its_turn(
     """A container that is created anew and started between the decision and its stop runs on, until its own stop; that one is restored."""
     gate = proxy.hold("arrived", small.is_stop)
     small.press(rebuilt)
-    assert gate.reached.wait(20), "no stop was sent"
+    assert gate.reached.wait(PATIENCE_S), "no stop was sent"
     rebuilt.discard(small.VICTIM)
     rebuilt.create(small.VICTIM)
     rebuilt.start(small.VICTIM)
@@ -220,7 +220,7 @@ def test_sheds_that_bring_nothing_pause(
     small.start(guardian, under=in_view_of(f"mount --bind {meminfo} /proc/meminfo"))
 
     write_meminfo(meminfo, used_part=0.85)
-    eventually(lambda: guardian.metric("guardian_shedding_ineffective", signal="memory") == 1, "shedding pauses", 40)
+    eventually(lambda: guardian.metric("guardian_shedding_ineffective", signal="memory") == 1, "shedding pauses")
     small.after_ticks(guardian, 4)
     assert platform.running() == {"postgres", "auth-service"}
     assert guardian.metric("guardian_level") == 1

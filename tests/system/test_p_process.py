@@ -114,7 +114,7 @@ def test_a_daemon_that_is_refused_memory_amid_its_ticks_goes_on_and_sheds(
     small.start(guardian, **allocations.environ)
     with allocations.failing(every=3):
         small.press(platform)
-        eventually(lambda: len(broken_off(guardian)) >= TICKS_BROKEN_OFF, "ticks break off", 60)
+        eventually(lambda: len(broken_off(guardian)) >= TICKS_BROKEN_OFF, "ticks break off")
     assert guardian.metric("guardian_job_failures_total", job="tick") >= TICKS_BROKEN_OFF
     small.after_ticks(guardian, 4)
     sheds(guardian, platform)
