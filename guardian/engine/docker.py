@@ -56,6 +56,7 @@ class DockerEngine:
         self._url = url
         self._timeout_s = timeout_s
         self._clock = clock
+        self._telemetry = telemetry
         self._sampling = Link(url, timeout_s, clock, telemetry, tls)
         self._acting = Link(url, timeout_s, clock, telemetry, tls)
         self._watching = Link(url, timeout_s, clock, telemetry, tls)
@@ -430,6 +431,7 @@ class DockerEngine:
         try:
             yield
         except parse.MALFORMED as error:
+            self._telemetry.engine_not_understood(endpoint.operation)
             raise EngineProtocolError(
                 f"the engine at {self._url} gave an answer to {endpoint.path} of an unknown form: {error!r}"
             ) from error

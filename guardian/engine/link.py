@@ -116,6 +116,7 @@ class Link:
         if answer.status >= 400:
             raise EngineRefused(f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {answer.message}")
         if answer.body is None:
+            self._telemetry.engine_not_understood(endpoint.operation)
             raise EngineProtocolError(
                 f"the engine at {self._url} answered {endpoint.method} {endpoint.path} with something that is no JSON"
             )

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from guardian import __version__
 from guardian.clock import Clock, SystemClock
+from guardian.errors import EngineProtocolError
 from guardian.expose.catalog import CATALOG
 from guardian.expose.exposition import encode
 from guardian.expose.gauges import Families, render
@@ -134,6 +135,9 @@ class Metrics:
         self._requests.labels(operation).observe(seconds)
         if error is not None:
             self._request_errors.labels(operation, error).inc()
+
+    def engine_not_understood(self, operation: str) -> None:
+        self._request_errors.labels(operation, EngineProtocolError.reason).inc()
 
     def event_stream_reconnected(self) -> None:
         self._reconnects.inc()

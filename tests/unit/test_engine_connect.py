@@ -14,11 +14,13 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+from support.trouble import an_engine
 from urllib3 import HTTPSConnectionPool
 
 from guardian.clock import SystemClock
 from guardian.config.schema import Config, EngineConfig, PhaseConfig
 from guardian.engine.connect import LOCAL_SOCKET, open_engine, resolve
+from guardian.engine.docker import DockerEngine
 from guardian.engine.endpoints import EVENTS, INFO, LIST, Endpoint
 from guardian.engine.link import MAX_ANSWER_BYTES, Link
 from guardian.engine.pools import open_pool, read_tls
@@ -288,3 +290,20 @@ def test_an_answer_that_is_too_large_is_not_taken_in(serve: Callable[[Reply], Li
     with pytest.raises(EngineProtocolError, match="larger than 32 MiB"):
         link.get(LIST, 20)
     assert link.get(LIST, 2) == "x" * 10
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"a": [None]}], ids=["no JSON", "of another form"])
+def test_an_answer_that_cannot_be_used_counts_as_an_error(body: object, tmp_path: Path) -> None:
+    """An answer that ended well and is no JSON, or of another form, counts as an error of the protocol."""
+    misunderstood: list[str] = []
+
+    class Reports(NullTelemetry):
+        def engine_not_understood(self, operation: str) -> None:
+            misunderstood.append(operation)
+
+    with an_engine(tmp_path / "engine.sock", {"info": body}) as url:
+        engine = DockerEngine(url, 5, SystemClock(), Reports())
+        with pytest.raises(EngineProtocolError):
+            engine.info()
+        engine.close()
+    assert misunderstood == ["info"]

@@ -100,6 +100,7 @@ def exercise(telemetry: Telemetry) -> None:
         telemetry.held(Held(ActionKind.SHED, reason))
     telemetry.overridden("started")
     telemetry.time_jumped("late")
+    telemetry.engine_not_understood("list")
     telemetry.job_failed("tick")
     telemetry.connection_cut("web")
     telemetry.ledger_put_aside()

@@ -85,7 +85,7 @@ def test_a_job_runs_at_once_and_then_at_its_interval(world: World) -> None:
     world.scheduler.start()
     begun = runs.wait(11)
     assert begun[0] - start_s < 0.5
-    assert begun[10] - begun[0] == pytest.approx(1.0, abs=0.3)
+    assert 0.8 < begun[10] - begun[0] < 5.0  # a run that the machine is late for is left out
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, -1.5, 3600.0, 60 * 365 * 86400.0])
