@@ -228,7 +228,7 @@ class Daemon:
         if lag_s > LATE_S:
             self._metrics.time_jumped("late")
         self._scheduler.repace("tick", self._interval_s)
-        self._scheduler.repace("containers", self._containers_within())
+        self._scheduler.quicken("containers", self._containers_within())
         if not self._ready and (snapshot.sample.inventory is not None or snapshot.ticks > 1):
             self._ready = True
             self._notifier.ready()
@@ -248,7 +248,8 @@ class Daemon:
             self._keeper.note(snapshot)
 
     def _read_containers(self) -> None:
-        news = self._feed.refresh(self._loop.pace.containers_s)
+        round_s = self._loop.pace.containers_s
+        news = self._feed.refresh(round_s)
         info = self._feed.engine
         if info is not None and self._engine_lock is None:
             try:
@@ -259,12 +260,13 @@ class Daemon:
                 self._ended.set()
                 return
             self._lock.note_engine(info.id, info.root_dir)
-        self._scheduler.repace("containers", self._containers_within())
+        # What was read is known for a round as it was paced then: a pace that has slowed down since comes after the next one.
+        self._scheduler.repace("containers", min(round_s, self._containers_within()))
         if news:
             self._scheduler.wake("tick")
 
     def _containers_within(self) -> float:
-        """Until the containers' job comes again: at the pace of its rounds, or as soon as what waits may be read again."""
+        """Until the containers' job comes again: at the pace of its rounds, or as soon as what waits may be read again. Only it slows itself down."""
         pace = self._loop.pace.containers_s
         return min(pace, WAITING_CONTAINERS_S) if self._feed.waiting else pace
 

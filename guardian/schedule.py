@@ -107,6 +107,11 @@ class Scheduler:
             job.interval_s = interval_s
         self._translate(name)
 
+    def quicken(self, name: str, interval_s: float) -> None:
+        """As `repace`, for a quicker pace only."""
+        if interval_s < self._jobs[name].interval_s:
+            self.repace(name, interval_s)
+
     def lag(self, name: str) -> float:
         """How many seconds after its planned moment the last run of the job began."""
         return self._jobs[name].lag_s

@@ -91,8 +91,9 @@ def check_picture(file: Path | None) -> None:
             font()
         except (ImportError, TypeError) as error:
             raise GuardianError(
-                f"{file}: a PNG needs the library Pillow, 10.1 or newer ({error}): install it by `pip install "
-                "'guardian-docker[plot]'`, with pipx by `pipx inject guardian-docker pillow`, or name a file that ends in .svg"
+                f"{file}: a PNG needs the library Pillow, 10.1 or newer ({error}); install it by `pip install "
+                "'guardian-docker[plot]'`, with pipx by `pipx inject guardian-docker pillow`, beside the Debian package by "
+                "`apt install python3-pil`, or name a file that ends in .svg"
             ) from None
     elif file.suffix != ".svg":
         raise click.BadParameter(f"{file}: pictures are SVG or PNG: give a name that ends in .svg or .png", param_hint="--plot")

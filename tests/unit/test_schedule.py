@@ -202,6 +202,18 @@ def test_a_new_pace_counts_from_the_last_planned_run(world: World) -> None:
     assert runs.most == 1
 
 
+def test_a_pace_is_quickened_and_a_slower_one_is_left_to_the_job(world: World) -> None:
+    """`quicken` brings the next run near, and does not put it off."""
+    runs = Runs()
+    world.scheduler.every("containers", 3600, runs)
+    world.scheduler.start()
+    runs.wait()
+    world.scheduler.quicken("containers", 0.05)
+    runs.wait(2)
+    world.scheduler.quicken("containers", 3600)
+    runs.wait(2)
+
+
 def test_a_run_that_was_asked_for_is_not_put_off_by_a_slower_pace(world: World) -> None:
     """A job that was woken runs now, also where its pace is made slower just then."""
     runs = Runs()
