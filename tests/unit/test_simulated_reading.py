@@ -152,6 +152,20 @@ def test_what_is_no_scenario_at_all_is_told_in_one_line(tmp_path: Path, text: st
     assert len(mistakes(tmp_path, text)) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "said"),
+    [
+        ("description: [x]\n", "description", "expected a single value"),
+        ("host: {memory: [1]}\n", "host.memory", "expected a single value"),
+        ("services: [a]\n", "services", "expected a section with keys"),
+        ("services: {db: {depends_on: web}}\n", "services.db.depends_on", "expected a list"),
+    ],
+)
+def test_a_value_of_another_shape_is_told_with_its_line(tmp_path: Path, text: str, path: str, said: str) -> None:
+    """A list, a section or a single value in the place of another is told, with its line and what is expected."""
+    assert (1, path, said) in mistakes(tmp_path, text)
+
+
 def test_a_missing_file_names_the_scenarios_that_there_are(tmp_path: Path) -> None:
     """A missing file names the scenarios that there are."""
     with pytest.raises(ConfigError, match=r"nowhere.*calm, cpu, demo, hog, overload"):
