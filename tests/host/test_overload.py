@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,14 @@ class Guarded:
         asked = [_service(row) for row in self.history if row["action"] == "shed"]
         known = {_service(row) for row in self.history if row["result"] == ("done" if row["action"] == "shed" else "ours")}
         return [service for service in dict.fromkeys(asked) if service in known]
+
+    @property
+    def decisions(self) -> list[set[str]]:
+        """The services that each of its decisions chose to stop, in order, by its log."""
+        lines = [json.loads(line) for line in self.log if line.startswith("{")]
+        chosen = [line["chosen"] for line in lines if line["event"] == "decision"]
+        sheds = [{_service(one) for one in actions if one["action"] == "shed"} for actions in chosen]
+        return [services for services in sheds if services]
 
 
 def _service(row: dict[str, Any]) -> str:
@@ -134,10 +143,15 @@ def test_the_host_ends_below_its_soft_mark(guarded: Guarded) -> None:
 
 
 def test_everything_below_the_core_is_shed_in_order(endless: Guarded) -> None:
-    """A core service that grows for ever costs all that is useful of the phases above it, highest first, and nothing else is stopped."""
+    """A core service that grows for ever costs all that is useful of the phases above it, 5 before 4 before 3 before 2, and nothing else is stopped."""
     useful = {service for service, held in endless.footprint_bytes.items() if PHASES[service] > 1 and held >= USEFUL_BYTES}
     assert useful <= set(endless.sheds)
     assert not set(endless.sheds) & set(CORE)
+    chosen: set[str] = set()
+    for decision in endless.decisions:
+        chosen |= decision
+        lowest = min(PHASES[service] for service in decision)
+        assert {service for service in useful if PHASES[service] > lowest} <= chosen
 
 
 def test_it_says_that_it_is_exhausted(endless: Guarded) -> None:
