@@ -111,11 +111,11 @@ _ALL = (
         "guardian_sample_failures_total", "counter", "Readings that failed; what they would have said is unknown.", ("source",)
     ),
     Spec(
-        "guardian_job_failures_total",
+        "guardian_task_failures_total",
         "counter",
-        "Runs of guardian's own jobs that broke off, for want of memory or by a mistake, by job: tick, containers, config. "
+        "Runs of guardian's own tasks that broke off, for want of memory or by a mistake: tick, containers, config. "
         "The next run makes up for it.",
-        ("job",),
+        ("task",),
     ),
     Spec(
         "guardian_connections_cut_total",

@@ -21,7 +21,7 @@ from guardian.policy.health import UNHEALTHY
 from guardian.telemetry import Objective
 
 SOURCES = ("host", "containers")
-JOBS = ("tick", "containers", "config")
+TASKS = ("tick", "containers", "config")
 # Alerts ask how these grow, and a counter that first appears at 1 has not grown: they are there at 0 before anything happens.
 ALERTED_RESULTS = (Result.DONE, Result.FAILED, Result.REFUSED, Result.TIMED_OUT)
 SHED_REASONS = (Signal.MEMORY.value, Signal.CPU.value, "operator")
@@ -46,7 +46,7 @@ class Metrics:
         self._samples = _histogram("guardian_sample_duration_seconds")
         self._sample_failures = _counter("guardian_sample_failures_total")
         self._time_jumps = _counter("guardian_time_jumps_total")
-        self._job_failures = _counter("guardian_job_failures_total")
+        self._task_failures = _counter("guardian_task_failures_total")
         self._cut = _counter("guardian_connections_cut_total")
         self._log_dropped = _counter("guardian_log_lines_dropped_total")
         self._actions = _counter("guardian_actions_total")
@@ -75,8 +75,8 @@ class Metrics:
             self._overrides.labels(kind)
         for kind in ("late", "suspend", "clock_set"):
             self._time_jumps.labels(kind)
-        for job in JOBS:
-            self._job_failures.labels(job)
+        for task in TASKS:
+            self._task_failures.labels(task)
         for side in ("web", "control"):
             self._cut.labels(side)
 
@@ -183,7 +183,7 @@ class Metrics:
         self._time_jumps.labels(kind).inc()
 
     def job_failed(self, job: str) -> None:
-        self._job_failures.labels(job).inc()
+        self._task_failures.labels(job).inc()
 
     def connection_cut(self, side: str) -> None:
         self._cut.labels(side).inc()

@@ -115,7 +115,7 @@ def test_a_daemon_that_is_refused_memory_amid_its_ticks_goes_on_and_sheds(
     with allocations.failing(every=3):
         small.press(platform)
         eventually(lambda: len(broken_off(guardian)) >= TICKS_BROKEN_OFF, "ticks break off")
-    assert guardian.metric("guardian_job_failures_total", job="tick") >= TICKS_BROKEN_OFF
+    assert guardian.metric("guardian_task_failures_total", task="tick") >= TICKS_BROKEN_OFF
     small.after_ticks(guardian, 4)
     sheds(guardian, platform)
     restores(guardian, platform)

@@ -117,6 +117,11 @@ def exercise(telemetry: Telemetry) -> None:
     telemetry.probed(ServiceKey("openpolicy", "api"), 2.0, ok=False)
 
 
+def test_no_label_is_one_that_prometheus_gives_itself() -> None:
+    """A label `job` or `instance` would come out of Prometheus under another name, as it gives every series its own."""
+    assert not {label for spec in CATALOG.values() for label in spec.labels} & {"job", "instance"}
+
+
 def test_an_objective_is_there_as_far_as_it_is_known() -> None:
     """An objective shows its target, its value and whether it is met; what is unknown, or no longer set, is absent."""
     metrics = Metrics()
