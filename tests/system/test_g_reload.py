@@ -114,7 +114,7 @@ def test_a_file_that_is_no_configuration_changes_nothing(
     """A file that is no configuration at all changes nothing."""
     guardian.write_config(broken)
     eventually(lambda: _refused(guardian), "the metric shows that the file is refused", EFFECT_S)
-    assert guardian.log_lines("configuration refused")
+    eventually(lambda: guardian.log_lines("configuration refused"), "the log says it, too", EFFECT_S)
     _still_guards(guardian, platform, proxy)
 
 
