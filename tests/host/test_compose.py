@@ -121,3 +121,23 @@ def _limits(override: dict[str, Any]) -> dict[str, int]:
         for name, service in override["services"].items()
         if "mem_limit" in service
     }
+
+
+def test_after_a_reboot_the_host_comes_back_to_its_target(composed: Host) -> None:
+    """With `target_phase: 2` what is above is stopped; after a reboot the ten below come back by admission, one after the other, and no other."""
+    _bring_to(composed, 3)
+    composed.configure(target_phase=2)
+    composed.await_(lambda: composed.running() == _of_phases(2), "phase 3 is stopped", 300)
+    before = len(_restored(composed))
+    composed.reboot()
+    composed.await_(lambda: composed.running() == _of_phases(2), "phases 1 and 2 run again", 600)
+    composed.await_(lambda: len(_restored(composed)) == before + len(_of_phases(2)), "guardian has started each of them", 120)
+    phases = [PHASES[service] for service in _restored(composed)[before:]]
+    assert phases == sorted(phases)
+    assert composed.status()["target_phase"] == 2
+
+
+def _restored(host: Host) -> list[str]:
+    """The services that guardian has started again, in order."""
+    rows = [row for row in host.history() if row["action"] == "restore" and row["result"] == "done"]
+    return [row["service"].partition("/")[2] for row in rows]
