@@ -14,6 +14,7 @@ from guardian.errors import ComposeError
 ASK_WITHIN_S = 30.0  # on a host that is short of everything
 CONFIG_WITHIN_S = 60.0
 CREATE_WITHIN_S = 900.0  # an image may have to be pulled first
+PROGRAM = "docker-compose"  # v1, or v2 under its name
 _LAST_WORDS = 12  # lines of what Compose said that are shown
 
 
@@ -64,6 +65,11 @@ class ComposeCalls:
     directory: Path
     project: str
 
+    @property
+    def waits(self) -> bool:
+        """Whether it may be v1, which waits for conditions among the services that it is to create."""
+        return self.compose.words[0] == PROGRAM
+
     def config(self, profiles: Sequence[str] = ()) -> str:
         """The whole project as one YAML text, with `profiles` active."""
         active = [word for profile in profiles for word in ("--profile", profile)]
@@ -91,7 +97,7 @@ def find_compose(environ: Mapping[str, str], engine_url: str | None = None) -> t
     """Every Compose that is installed, the plugin first. `engine_url` (unix:///… or tcp://…) goes before the environment's."""
     if engine_url is not None:
         environ = {**environ, "DOCKER_HOST": engine_url}
-    plugin, program = Compose(("docker", "compose"), environ), Compose(("docker-compose",), environ)
+    plugin, program = Compose(("docker", "compose"), environ), Compose((PROGRAM,), environ)
     found = [plugin] if _has_plugin(plugin) else []
     if shutil.which(program.name, path=environ.get("PATH", os.defpath)):
         found.append(program)

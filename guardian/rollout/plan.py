@@ -127,14 +127,16 @@ def make_plan(
     return Plan(tuple(made))
 
 
-def in_calls(members: Iterable[Member]) -> list[list[Member]]:
-    """The same members, in the same order, as Compose is to create them: what waits for another to be healthy or completed comes later.
+def in_calls(members: Iterable[Member], waits: bool) -> list[list[Member]]:
+    """The same members, in the same order, as Compose is to create them: in one call, if it does not wait for conditions there.
 
-    Of services that are named in one call Compose v1 waits for just that, also where it is told to start none of them: for ever.
+    Of services that are named in one call Compose v1 waits until others are healthy or completed, also where it is told to start none
+    of them: for ever. So what waits for another comes in a later call. Compose v2 does not, and has to have them in one: into the
+    labels of a container it writes only those dependencies that the call names.
     """
     calls: list[list[Member]] = []
     for one in members:
-        awaited = {need.service for need in one.needs if need.condition is not Condition.STARTED}
+        awaited = {need.service for need in one.needs if waits and need.condition is not Condition.STARTED}
         if not calls or any(other.key in awaited for other in calls[-1]):
             calls.append([])
         calls[-1].append(one)

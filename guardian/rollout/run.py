@@ -35,6 +35,9 @@ _GOOD = (Result.DONE, Result.GONE)
 class Composer(Protocol):
     """`guardian.compose.command.ComposeCalls`. ComposeError where it cannot be done."""
 
+    @property
+    def waits(self) -> bool: ...
+
     def create(self, services: Sequence[str]) -> None: ...
 
 
@@ -215,7 +218,7 @@ class RollOut:
             why = f"there is no container of {names}: name the Compose file by --compose, or create them first"
         else:
             try:
-                for members in in_calls(turn.create):
+                for members in in_calls(turn.create, self._composer.waits):
                     self._composer.create([one.key.name for one in members])
                 return progress
             except ComposeError as error:

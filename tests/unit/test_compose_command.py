@@ -105,6 +105,12 @@ def test_created_and_started_are_only_the_services_that_are_named(tmp_path: Path
     ]
 
 
+def test_only_the_program_may_wait_in_a_creation(file: Path) -> None:
+    """The plugin is v2, which does not wait for conditions where it creates; the program may be v1, which does."""
+    assert not ComposeCalls(Compose(("docker", "compose"), {}), (file,), file.parent, "app").waits
+    assert ComposeCalls(Compose(("docker-compose",), {}), (file,), file.parent, "app").waits
+
+
 def test_a_call_that_fails_says_what_compose_said(tmp_path: Path, file: Path) -> None:
     """A call that fails, hangs or cannot be made is an error with Compose's last words."""
     failing = ComposeCalls(stand_in(tmp_path, "echo 'no such image' >&2; exit 17"), (file,), file.parent, "app")

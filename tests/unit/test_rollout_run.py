@@ -184,8 +184,19 @@ def test_what_waits_for_another_is_created_by_a_later_call() -> None:
     members = [
         Member(key(name), 1, tuple(Need(key(other), how) for other, how in needs.items())) for name, needs in conditions.items()
     ]
-    assert [[one.key.name for one in call] for call in in_calls(members)] == [["db"], ["seed", "side"], ["api", "web"]]
-    assert in_calls([]) == []
+    assert [[one.key.name for one in call] for call in in_calls(members, waits=True)] == [
+        ["db"],
+        ["seed", "side"],
+        ["api", "web"],
+    ]
+    assert in_calls([], waits=True) == []
+
+
+def test_what_waits_for_another_is_created_with_it_by_compose_v2() -> None:
+    """Compose v2 waits for nothing that it is to create, and labels a container with those dependencies alone that its call names."""
+    members = [Member(key("db"), 1, ()), Member(key("api"), 1, (Need(key("db"), Condition.HEALTHY),))]
+    assert in_calls(members, waits=False) == [members]
+    assert in_calls([], waits=False) == []
 
 
 def test_a_one_shot_has_to_complete(tmp_path: Path) -> None:
