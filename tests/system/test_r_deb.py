@@ -110,7 +110,7 @@ def test_it_installs_command_user_unit_configuration_and_completions(system: Sys
 def test_it_is_not_removed_while_a_service_is_shed_and_leaves_nothing_once_it_is_purged(system: System, package: Path) -> None:
     """It refuses to be removed while a service is shed, which it names, or while nobody can tell; an upgrade goes on; without one it goes, and a purge leaves nothing."""
     ledger = system.root / "var/lib/guardian/ledger.db"
-    ledger.parent.mkdir()
+    ledger.parent.mkdir(exist_ok=True)
     ledger.write_bytes(b"x" * 8192)
     unknown = system.run("dpkg", "--remove", PACKAGE)
     assert unknown.returncode != 0
