@@ -71,4 +71,5 @@ def test_after_an_upgrade_what_was_shed_comes_back(shedding: Shedding) -> None:
     assert not host.running() & shed
     host.must("systemctl", "stop", "outside")
     host.await_(lambda: len(host.running()) == ALL, "everything runs again", 600)
+    host.await_(lambda: not _shed(host), "nothing is left in the ledger", 60)  # a start is done once the engine has said so
     assert _restored(host) == shed
