@@ -21,7 +21,7 @@ from guardian.engine.link import Answer, Link, Stream, decode
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import LastWords, RawStats, Scope
-from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout
+from guardian.errors import EngineError, EngineProtocolError, EngineTimeout
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
 from guardian.storage.values import EngineDisk
 from guardian.telemetry import Telemetry
@@ -79,7 +79,7 @@ class DockerEngine:
     def ping(self) -> None:
         answer = self._sampling.call(endpoints.PING, self._timeout_s)
         if answer.status >= 400:
-            raise EngineRefused(f"the engine at {self._url} refused GET /_ping: {answer.message}")
+            raise self._sampling.refusal(endpoints.PING, answer)
 
     def containers(self, scope: Scope) -> tuple[Container, ...]:
         ends_s = self._clock.monotonic() + self._timeout_s
@@ -315,7 +315,7 @@ class DockerEngine:
         # A missing network or image is a 404 too: only an inspect tells whether it is the container that is missing.
         if answer.status in (404, 409) and self._vanished(container_id, ends_s):
             return Result.GONE
-        raise self._refusal(endpoints.START, answer)
+        raise self._acting.refusal(endpoints.START, answer)
 
     def _restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool) -> Result:
         """The engine starts what it finds stopped, so it is asked only for what is seen to run: another may have stopped it."""
@@ -332,7 +332,7 @@ class DockerEngine:
         if answer.status == 404 and self._vanished(container_id, ends_s):
             return Result.GONE
         if self._up(container_id, self._left_s(ends_s)):
-            raise self._refusal(endpoints.RESTART, answer)
+            raise self._acting.refusal(endpoints.RESTART, answer)
         return Result.FAILED
 
     def _set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
@@ -359,7 +359,7 @@ class DockerEngine:
             return Result.DONE
         if answer.status == 404:
             return Result.GONE
-        raise self._refusal(endpoints.UPDATE, answer)
+        raise self._acting.refusal(endpoints.UPDATE, answer)
 
     def _ended(self, endpoint: Endpoint, container_id: str, answer: Answer, ends_s: float) -> Result:
         """What the answer to a stop or a kill says."""
@@ -370,10 +370,7 @@ class DockerEngine:
         # Not running, or being removed: both conflict. A paused one that cannot be killed does too.
         if answer.status == 409 and not self._up(container_id, self._left_s(ends_s)):
             return Result.GONE
-        raise self._refusal(endpoint, answer)
-
-    def _refusal(self, endpoint: Endpoint, answer: Answer) -> EngineRefused:
-        return EngineRefused(f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {answer.message}")
+        raise self._acting.refusal(endpoint, answer)
 
     def _state(self, container_id: str, timeout_s: float) -> ContainerState | None:
         """None where it cannot be told. A container that no longer exists counts as REMOVING."""

@@ -114,13 +114,17 @@ class Link:
         """The decoded body of a GET; raises EngineRefused for a status of 400 or more."""
         answer = self.call(endpoint, timeout_s, params=params)
         if answer.status >= 400:
-            raise EngineRefused(f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {answer.message}")
+            raise self.refusal(endpoint, answer)
         if answer.body is None:
             self._telemetry.engine_not_understood(endpoint.operation)
             raise EngineProtocolError(
                 f"the engine at {self._url} answered {endpoint.method} {endpoint.path} with something that is no JSON"
             )
         return answer.body
+
+    def refusal(self, endpoint: Endpoint, answer: Answer) -> EngineRefused:
+        """The error for an answer that says no, with the engine's own words."""
+        return EngineRefused(f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {answer.message}")
 
     def stream(self, endpoint: Endpoint, timeout_s: float, params: Params) -> Stream:
         """A GET whose body is read line by line as it comes, without a deadline once it has begun."""
@@ -130,9 +134,7 @@ class Link:
             reply = self._send(endpoint, timeout_s, "", params, None, stream=True)
             response = reply.response
             if response.status >= 400:
-                raise EngineRefused(
-                    f"the engine at {self._url} refused {endpoint.method} {endpoint.path}: {reply.answer.message}"
-                )
+                raise self.refusal(endpoint, reply.answer)
             wait_for_ever(response)
             error = None
             return Stream(cast("HTTPResponse", response), f"the engine at {self._url} ended the stream of {endpoint.operation}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from support.preload import preload
 
 _SOURCE = Path(__file__).with_suffix(".c")
 
@@ -16,14 +16,7 @@ class Allocations:
     """`environ` is for the process."""
 
     def __init__(self, folder: Path) -> None:
-        library, numbers = folder / "allocations.so", folder / "allocations"
-        subprocess.run(
-            ["gcc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, _SOURCE], check=True, capture_output=True
-        )
-        numbers.write_bytes(bytes(mmap.PAGESIZE))
-        with numbers.open("r+b") as file:
-            self._every = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-        self.environ = {"LD_PRELOAD": str(library), "GUARDIAN_TEST_ALLOCATIONS": str(numbers)}
+        self._every, self.environ = preload(_SOURCE, folder, "GUARDIAN_TEST_ALLOCATIONS")
 
     @contextmanager
     def failing(self, every: int) -> Iterator[None]:

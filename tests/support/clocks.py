@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
-import subprocess
 from pathlib import Path
+
+from support.preload import preload
 
 _SOURCE = Path(__file__).with_suffix(".c")
 
@@ -14,15 +14,8 @@ class Clocks:
     """`environ` is for the process; its clocks are the machine's until `set_wall` or `sleep`."""
 
     def __init__(self, folder: Path) -> None:
-        library, numbers = folder / "clocks.so", folder / "clocks"
-        subprocess.run(
-            ["gcc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, _SOURCE], check=True, capture_output=True
-        )
-        numbers.write_bytes(bytes(mmap.PAGESIZE))
-        with numbers.open("r+b") as file:
-            self._ahead = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        self._ahead, self.environ = preload(_SOURCE, folder, "GUARDIAN_TEST_CLOCKS")
         self._wall_s = self._boot_s = 0.0
-        self.environ = {"LD_PRELOAD": str(library), "GUARDIAN_TEST_CLOCKS": str(numbers)}
 
     def set_wall(self, by_s: float) -> None:
         """Set the wall clock by so much, forward or (negative) back."""

@@ -229,27 +229,33 @@ def submitting(failure: Exception) -> Provoke:
 
 
 def answered_by(answer: bytes | None, timeout_s: float = 5.0) -> Provoke:
-    """The control socket of something that is not guardian."""
+    """The control socket of something that is not guardian. None: it never answers."""
 
     def ask(place: Place) -> object:
-        listener = place.stack.enter_context(socket.socket(socket.AF_UNIX))
-        listener.bind(str(place.folder / "other.sock"))
-        listener.listen()
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(65536)
-                    if answer is None:
-                        connection.recv(1)  # until whoever asks has left
-                    else:
-                        connection.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        return Client(place.folder / "other.sock", timeout_s).status()
+        path = _answering(place, "other.sock", answer or b"", stays=answer is None)
+        return Client(path, timeout_s).status()
 
     return ask
+
+
+def _answering(place: Place, name: str, answer: bytes, stays: bool) -> Path:
+    """A socket that takes one request and answers so; where it `stays`, until whoever asks has left."""
+    path = place.folder / name
+    listener = place.stack.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+                if stays:
+                    connection.recv(1)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return path
 
 
 def failing_socket(error: OSError) -> Provoke:
@@ -473,20 +479,8 @@ def slow_engine(place: Place) -> object:
 
 
 def raw_engine(place: Place, name: str, answer: bytes, timeout_s: float) -> object:
-    listener = place.stack.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(str(place.folder / name))
-    listener.listen()
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
-                connection.recv(1)  # until whoever asks has left
-
-    threading.Thread(target=serve, daemon=True).start()
-    return Link(f"unix://{place.folder / name}", timeout_s, SystemClock(), NullTelemetry()).get(INFO, timeout_s)
+    path = _answering(place, name, answer, stays=True)
+    return Link(f"unix://{path}", timeout_s, SystemClock(), NullTelemetry()).get(INFO, timeout_s)
 
 
 def slow_stats(place: Place) -> object:
