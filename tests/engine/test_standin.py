@@ -82,9 +82,8 @@ def test_it_burns_the_cores_that_it_is_told_to(standin: Callable[..., Running]) 
     process = psutil.Process(one.process.pid)
     process.cpu_percent()
     assert 25 <= process.cpu_percent(interval=1.0) <= 75
-    one.ask("ctl", "cpu", "0")
-    process.cpu_percent()
-    assert process.cpu_percent(interval=0.5) <= 10
+    one.ask("ctl", "cpu", "0")  # what it burns in the present tenth of a second, it burns to the end
+    eventually(lambda: process.cpu_percent(interval=0.2) <= 10, "it burns none any more")
 
 
 def test_health_is_what_it_is_told_to_be_and_bad_when_nobody_answers(standin: Callable[..., Running]) -> None:
