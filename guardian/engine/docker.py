@@ -17,7 +17,7 @@ from guardian.clock import Clock
 from guardian.engine import endpoints, parse
 from guardian.engine.disk import parse_disk
 from guardian.engine.endpoints import Endpoint
-from guardian.engine.link import Answer, Link, Stream, decode
+from guardian.engine.link import Answer, Link, Stream, decode, numbers
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import LastWords, RawStats, Scope
@@ -108,7 +108,7 @@ class DockerEngine:
         if not container_ids:
             return {}
         ends_s = self._clock.monotonic() + self._timeout_s
-        version = _numbers(self._sampling.api_version())
+        version = numbers(self._sampling.api_version())
         params = {"stream": "false"}
         if version >= _ONE_SHOT_SINCE:
             params["one-shot"] = "true"
@@ -455,7 +455,3 @@ class _EventStream(Iterator[EngineEvent]):
     def close(self) -> None:
         """May be called from any thread, and twice."""
         self._lines.close()
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())

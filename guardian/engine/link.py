@@ -30,6 +30,8 @@ MAX_ANSWER_BYTES = 32 << 20
 containers is about 3 MiB."""
 MAX_LINE_BYTES = 4 << 20
 """Of a stream: an event has the labels of its container, of which an engine takes less than this."""
+NEWEST_API = "1.52"
+"""The newest version whose answers are understood; what a later one leaves out of them, nobody knows yet."""
 _HEADERS = {"Host": "docker", "User-Agent": f"guardian/{__version__}"}
 _PART_BYTES = 1 << 20
 _FAILURES = (http.HTTPError, HTTPException, OSError)
@@ -181,14 +183,14 @@ class Link:
             return current
         pool = open_pool(self._url, self._tls)
         try:
-            version = _ask(pool, VERSION.method, VERSION.path, timeout_s).answer.body["ApiVersion"]
+            version = _negotiated(_ask(pool, VERSION.method, VERSION.path, timeout_s).answer.body)
         except _FAILURES as error:
             raise self._failure(error, timeout_s) from error
         except (KeyError, TypeError) as error:
             raise EngineProtocolError(f"what answers at {self._url} does not say which Docker API it speaks") from error
         with self._lock:
             if self._connected is None and not self._closed:
-                self._connected = _Connected(pool, str(version))
+                self._connected = _Connected(pool, version)
             current = self._connected
         if current is None:
             raise self._was_closed()
@@ -243,6 +245,16 @@ class Stream(Iterator[bytes]):
         self._closed.set()
         with suppress(ValueError, RuntimeError, OSError):  # it has ended by itself
             self._response.shutdown()
+
+
+def numbers(api_version: str) -> tuple[int, ...]:
+    """An API version such as `1.41`, to compare."""
+    return tuple(int(part) for part in api_version.split(".") if part.isdigit())
+
+
+def _negotiated(answer: Mapping[str, Any]) -> str:
+    """The API version to speak, from `GET /version`: the engine's, but none newer than NEWEST_API unless it takes no older one."""
+    return min(str(answer["ApiVersion"]), max(NEWEST_API, str(answer.get("MinAPIVersion") or ""), key=numbers), key=numbers)
 
 
 def decode(raw: bytes) -> Any:

@@ -17,7 +17,7 @@ from support import small
 from support.daemon import GuardianProcess
 from support.engine_events import EngineEvents
 from support.images import BUSYBOX
-from support.platform import ReferencePlatform
+from support.platform import COMPOSE_FILE, ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.standin import IMAGE
 from support.waiting import eventually
@@ -145,6 +145,42 @@ def test_one_command_brings_it_up_beside_the_daemon_and_takes_it_down(
     assert sorted(stopped) == sorted(PHASES.keys() - of_phases(1))
 
 
+@pytest.mark.alone
+def test_the_reference_platform_comes_up_and_goes_down_by_one_command_each(
+    standin_engine: PrivateEngine, tmp_path: Path, make_guardian: Callable[..., GuardianProcess]
+) -> None:
+    """All 32 services of the reference, by its own Compose file and its own configuration, every signal and gate on: nothing is shed."""
+    settings = yaml.safe_load((COMPOSE_FILE.parent / "guardian.yaml").read_text())
+    home = tmp_path / "guardian"
+    settings |= {"engine": {"url": standin_engine.url}, "mode": "enforce", "state_dir": str(home / "state")}
+    settings["web"] = {"control": str(home / "control.sock")}
+    platform = ReferencePlatform(standin_engine.url)
+    phases = {service: each["phase"] for each in settings["phases"] for service in each["services"]}
+    guardian = make_guardian(small.as_yaml(settings))
+    small.start(guardian)
+
+    def rollout(*arguments: str) -> list[dict[str, Any]]:
+        where = ("--config", str(guardian.config_path), "--compose", str(COMPOSE_FILE))
+        words = [sys.executable, "-m", "guardian", "rollout", *where, "--json", *arguments]
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return events(ended.stdout)
+
+    try:
+        said = rollout("--to", "5", "--soak", "2s")
+        assert platform.running() == set(phases)
+        assert [each["phase"] for each in said if each["event"] == "passed"] == [1, 2, 3, 4, 5]
+        started = [phases[row["service"].partition("/")[2]] for row in reversed(guardian.history()) if row["action"] == "start"]
+        assert started == sorted(phases.values())
+        rollout("--down-to", "1")
+        assert platform.running() == {service for service, phase in phases.items() if phase == 1}
+        assert guardian.status()["shed"] == []
+        assert not [row for row in guardian.history() if row["action"] == "shed"]
+        assert guardian.metric("guardian_overrides_total") == 0
+    finally:
+        platform.remove()
+
+
 def test_a_service_that_never_gets_healthy_ends_it_at_its_phase(make_compose: Callable[..., Compose]) -> None:
     """It names the service, why, and what its health check and its log said last; phase 1 stays up, phase 3 is not begun."""
     one = make_compose(config_service={"STANDIN_HEALTHY_AFTER": "3600s"})
@@ -186,6 +222,31 @@ def test_killed_at_each_step_and_resumed_it_ends_the_same(make_compose: Callable
     assert one.platform.ids() == made
     assert sorted(each.service for each in heard.changes if each.running) == sorted([*PHASES, JOB])
     assert sorted(each.service for each in heard.changes if not each.running) == sorted([*of_phases(1), JOB])
+
+
+def test_it_goes_on_while_the_daemon_is_killed_and_started_again(
+    make_compose: Callable[..., Compose], make_guardian: Callable[..., GuardianProcess]
+) -> None:
+    """The daemon is killed after phase 1 and is back after phase 2: all is up by the one command, and the new daemon sheds nothing."""
+    one = make_compose()
+    guardian = make_guardian(small.as_yaml(one.settings()))
+    small.start(guardian)
+    process = subprocess.Popen(
+        one.command("--to", "3", "--json", *QUICK), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if (event["event"], event["phase"]) == ("passed", 1):
+            guardian.kill()
+        elif (event["event"], event["phase"]) == ("passed", 2):
+            small.start(guardian)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert one.platform.running() == set(PHASES)
+    assert small.after_ticks(guardian)["shed"] == []
+    by_daemon = {row["service"].partition("/")[2] for row in guardian.history() if row["action"] == "start"}
+    assert by_daemon >= of_phases(3) - of_phases(2)
 
 
 def killed_and_resumed(begin: list[str], resume: list[str], kinds: set[str]) -> list[tuple[str, int]]:

@@ -132,6 +132,24 @@ def test_an_engine_that_comes_back_with_another_api_version_is_used_with_that(se
     assert link.api_version() == "1.52"
 
 
+@pytest.mark.parametrize(
+    ("newest", "oldest", "spoken"),
+    [
+        ("1.41", "1.12", "1.41"),
+        ("1.52", "1.44", "1.52"),
+        ("1.60", "1.44", "1.52"),
+        ("1.100", "1.60", "1.60"),
+        ("1.9", None, "1.9"),
+    ],
+)
+def test_no_api_version_newer_than_those_known_is_spoken_unless_the_engine_takes_no_older_one(
+    serve: Callable[[Reply], Link], newest: str, oldest: str | None, spoken: str
+) -> None:
+    """No API version newer than those known is spoken, unless the engine takes no older one."""
+    answer = {"ApiVersion": newest} | ({} if oldest is None else {"MinAPIVersion": oldest})
+    assert serve(lambda _: (200, json.dumps(answer))).api_version() == spoken
+
+
 def test_something_else_than_an_engine_is_told(serve: Callable[[Reply], Link]) -> None:
     """Something else than an engine is told."""
     with pytest.raises(EngineProtocolError, match="does not say which Docker API"):
