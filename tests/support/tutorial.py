@@ -15,6 +15,8 @@ from support.waiting import eventually
 
 _BLOCK = re.compile(r"(?:<!-- run: (?P<how>.*?) -->\n)?```console\n(?P<body>.*?)```\n", re.DOTALL)
 
+_FILLS = re.compile("memory (fills at|was filling by)")  # of the whole machine, at that moment
+
 
 class Tutorial:
     """Commands are run in `folder` or below it, with `environ`; `close` ends what runs in the background."""
@@ -95,6 +97,4 @@ def without_figures(page: str) -> list[str]:
     text = re.sub(r"\d[\d.:]*", "#", text)
     text = re.sub(r"#( #|-#)*", "#", re.sub(r"(?:#(?:ms|[dhms]))+", "#", text))
     lines = (re.sub(r"[ ─]+", " ", raw).strip() for raw in text.splitlines())
-    return [
-        line for line in lines if line and "memory was filling by" not in line
-    ]  # whether it still was is a matter of moments
+    return [line for line in lines if line and not _FILLS.match(line)]

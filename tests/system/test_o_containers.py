@@ -11,7 +11,7 @@ import pytest
 from support import small
 from support.daemon import GuardianProcess, in_view_of
 from support.disks import frozen, small_disk
-from support.platform import ReferencePlatform
+from support.platform import MIB, ReferencePlatform
 from support.private_engine import PrivateEngine
 from support.processes import Processes
 from support.promises import GONE_WRONG, answer, did_nothing, is_as_promised, is_of, restores, sheds
@@ -19,6 +19,7 @@ from support.socket_proxy import Recorded, SocketProxy
 from support.waiting import PATIENCE_S, eventually
 
 Make = Callable[..., GuardianProcess]
+LIMIT_BYTES = 128 * MIB  # of the victim: it holds 80 MiB
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,13 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def small_platform(standin_engine: PrivateEngine, disk: Path) -> Iterator[ReferencePlatform]:
-    """The victim ignores SIGTERM, and has its cache on a disk that can be made to hang."""
+    """The victim ignores SIGTERM, has its cache on a disk that can be made to hang, and a memory limit of its own."""
     platform = ReferencePlatform(
         standin_engine.url,
         only=small.SERVICES,
         restart_policy="always",
         environment={small.VICTIM: {"STANDIN_STOP": "ignore", "STANDIN_CACHE_FILE": "/disk/cache"}},
-        options={small.VICTIM: {"HostConfig": {"Binds": [f"{disk}:/disk"]}}},
+        options={small.VICTIM: {"HostConfig": {"Binds": [f"{disk}:/disk"], "Memory": LIMIT_BYTES, "MemorySwap": LIMIT_BYTES}}},
     )
     try:
         platform.up()
@@ -206,6 +207,20 @@ def test_where_list_and_stats_disagree_nothing_is_done(
     assert with_use(guardian) == others
     proxy.clear()
     is_as_promised(guardian, platform, proxy)
+
+
+def test_what_the_kernel_ends_is_recorded_as_its_own_doing(
+    guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """What the kernel's OOM killer ends at a container's own limit is an `oom` of history, and neither a shed nor an override."""
+    platform.order(small.VICTIM, "jump", str(2 * LIMIT_BYTES))
+    rows = eventually(guardian.history, "something is in the history")
+    assert [(row["action"], row["service"], row["by"]) for row in rows] == [("oom", f"openpolicy/{small.VICTIM}", "kernel")]
+    eventually(lambda: small.VICTIM in platform.running(), "the engine has started it again")
+    small.after_ticks(guardian)
+    assert {row["action"] for row in guardian.history()} == {"oom"}
+    assert guardian.metric("guardian_overrides_total") == guardian.metric("guardian_service_shed") == 0
+    assert not small.stopped_by(platform, proxy)
 
 
 def test_sheds_that_bring_nothing_pause(
