@@ -28,7 +28,7 @@ _UNITS: Mapping[type, list[dict[str, Any]]] = {
     SecretUrl: [{"type": "string", "pattern": r"^https?://[^/\s]\S*$"}],
 }  # fmt: skip
 _LEAVES: Mapping[type, dict[str, Any]] = {bool: {"type": "boolean"}, int: {"type": "integer"}, str: {"type": "string"}}
-# Partly given, they keep the default of the rest: nothing in them is required.
+# Partly given, they keep the default of the rest, which differs from signal to signal: nothing in them is required, and defaults stand above.
 _PARTIAL = (Thresholds, SupportThresholds, DiskThresholds)
 
 
@@ -54,7 +54,7 @@ def _define(section: type[Struct], definitions: dict[str, Any]) -> dict[str, Any
         for key in keys(section):
             properties[key.name] = _value(key.shape, definitions, blank=not key.required)
             default = _default(key.default)
-            if not key.required and default is not None:
+            if not key.required and default is not None and section not in _PARTIAL:
                 properties[key.name]["default"] = default
         definitions[name] = {
             "type": "object",

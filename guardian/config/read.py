@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from guardian.config.schema import CPU, MEMORY, Config, ThresholdsConfig
+from guardian.config.schema import RESTING, Config, ThresholdsConfig
 from guardian.config.secret import hide_secrets
 from guardian.config.shape import UNITS, Key, Shape, keys
 from guardian.config.tree import Items, Place, Scalar, Section, Tree
@@ -173,8 +173,8 @@ class _Inherited:
 
 def _default(kind: type[Struct], key: Key, values: dict[str, Any], base: Struct | None) -> Any:
     """What holds where the key is not given. `platform_memory` and `platform_cpu` rest on what memory and cpu came to."""
-    if kind is ThresholdsConfig and key.name in ("platform_memory", "platform_cpu"):
-        own, last = ("memory", MEMORY) if key.name == "platform_memory" else ("cpu", CPU)
+    if kind is ThresholdsConfig and key.name in RESTING:
+        own, last = RESTING[key.name]
         return _Inherited(last if values[own] == "off" else values[own])
     return key.default if base is None else getattr(base, key.name)
 

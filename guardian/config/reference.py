@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from guardian.config.jsonschema import json_schema
-from guardian.config.schema import Config, NotifyConfig, PhaseConfig, ServiceConfig
+from guardian.config.schema import RESTING, Config, NotifyConfig, PhaseConfig, ServiceConfig, ThresholdsConfig
 from guardian.config.shape import Key, Shape, keys
 from guardian.generated import DOCS, main
 from guardian.units import spell
@@ -74,16 +74,20 @@ def files() -> Mapping[Path, str]:
     }
 
 
-def _sections(section: type[Struct], path: str, title: str) -> Iterator[str]:
-    """The section's table, then those of the sections below it."""
+def _sections(section: type[Struct], path: str, title: str, base: Struct | str | None = None) -> Iterator[str]:
+    """The section's table, then those of the sections below it. `base`: what its keys are where they are not given, as figures or in words."""
     about = " ".join((section.__doc__ or "").split())
-    rows = [f"| `{key.name}` | {_allowed(key.shape)} | {_default(key)} | {key.shape.description} |" for key in keys(section)]
+    rows = [
+        f"| `{key.name}` | {_allowed(key.shape)} | {_default(key, base)} | {key.shape.description} |" for key in keys(section)
+    ]
     yield f"### {title}\n\n{about}\n\n| key | value | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     for key in keys(section):
         here = f"{path}.{key.name}" if path else key.name
         below = key.shape
         if below.section is not None:
-            yield from _sections(below.section, here, f"`{here}`")
+            resting = RESTING.get(key.name) if section is ThresholdsConfig else None
+            below_base = f"as in `{path}.{resting[0]}`" if resting else key.default
+            yield from _sections(below.section, here, f"`{here}`", below_base)
         elif below.items is not None and below.items.section in (PhaseConfig, NotifyConfig):
             yield from _sections(below.items.section, f"{here}[]", f"`{here}[]`")
         elif below.values is not None and below.values.section is ServiceConfig:
@@ -97,17 +101,20 @@ def _allowed(shape: Shape) -> str:
     return text.replace("|", "\\|")
 
 
-def _default(key: Key) -> str:
-    if key.required:
+def _default(key: Key, base: Struct | str | None) -> str:
+    if isinstance(base, str):
+        return base
+    if key.required and base is None:
         return "**needed**"
-    if isinstance(key.default, Struct):
-        own = {name: getattr(key.default, name) for name in key.default.__struct_fields__}
+    default = key.default if base is None else getattr(base, key.name)
+    if isinstance(default, Struct):
+        own = {name: getattr(default, name) for name in default.__struct_fields__}
         if key.shape.words:  # thresholds: the same section, with other figures each time
             return "`{" + ", ".join(f"{name}: {spell(value)}" for name, value in own.items()) + "}`"
         return "below"
-    if key.default in (None, (), {}, ""):
+    if default in (None, (), {}, ""):
         return "none"
-    return f"`{spell(key.default)}`"
+    return f"`{spell(default)}`"
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ CPU = Thresholds(
 SWAP = SupportThresholds(soft=Ratio(0.60), soft_for=Seconds(30), recover=Ratio(0.40), recover_for=Seconds(60))
 MEMORY_PRESSURE = SupportThresholds(soft=Ratio(0.20), soft_for=Seconds(10), recover=Ratio(0.05), recover_for=Seconds(60))
 DISK = DiskThresholds(soft=Ratio(0.85), hard=Ratio(0.95), recover=Ratio(0.80))
+# The first rests on what the second came to: a key that is not given is as there, or as in the third where that is off.
+RESTING = {"platform_memory": ("memory", MEMORY), "platform_cpu": ("cpu", CPU)}
 
 
 class ThresholdsConfig(Base, frozen=True, kw_only=True):

@@ -16,6 +16,8 @@ from guardian.config.schema import Config
 from guardian.config.shape import walk
 from guardian.errors import ConfigError
 from guardian.generated import DOCS
+from guardian.model import Signal
+from guardian.units import spell
 
 REFERENCE = DOCS.parent / "config" / "guardian.yaml"
 
@@ -112,6 +114,44 @@ def test_the_schema_accepts_the_reference_file() -> None:
 
 
 LEAST = "version: 1\nproject: demo\nphases: [{phase: 1, services: [db]}]\n"
+
+
+def defaults(section: str) -> dict[str, str]:
+    """Key -> default, as the page's table of the section has them."""
+    table = reference().partition(f"### `{section}`\n")[2].partition("\n###")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    return {name.strip("| `"): default for name, _, default, _ in rows}
+
+
+@pytest.mark.parametrize("signal", [signal for signal in Signal if not signal.value.startswith("platform_")])
+@pytest.mark.parametrize("given", ["soft_for", "recover_for"])
+def test_the_page_has_the_defaults_of_a_threshold_that_is_partly_given(signal: Signal, given: str) -> None:
+    """The page's defaults of a threshold are what loading a part of it gives."""
+    thresholds = loads(LEAST + f"thresholds: {{{signal.value}: {{{given}: 90s}}}}\n", "f").thresholds
+    marks = getattr(thresholds, signal.value)
+    shown = defaults(f"thresholds.{signal.value}")
+    assert shown.keys() == set(marks.__struct_fields__)
+    assert {name: f"`{spell(getattr(marks, name))}`" for name in shown if name != given} == {
+        name: default for name, default in shown.items() if name != given
+    }
+
+
+@pytest.mark.parametrize("own", ["memory", "cpu"])
+def test_the_page_names_the_threshold_on_which_one_of_the_platform_rests(own: str) -> None:
+    """Where a threshold of the platform is partly given, the rest is as in the one that the page names."""
+    text = LEAST + f"thresholds: {{{own}: {{soft: 75%, soft_for: 7s, hard_for: 2s}}, platform_{own}: {{recover: 50%}}}}\n"
+    thresholds = loads(text, "f").thresholds
+    shown = defaults(f"thresholds.platform_{own}")
+    assert set(shown.values()) == {f"as in `thresholds.{own}`"}
+    for name in shown.keys() - {"recover"}:
+        assert getattr(getattr(thresholds, f"platform_{own}"), name) == getattr(getattr(thresholds, own), name), name
+
+
+@pytest.mark.parametrize("section", ["Thresholds", "SupportThresholds", "DiskThresholds"])
+def test_the_schema_has_the_defaults_of_thresholds_with_each_signal_alone(section: str) -> None:
+    """The JSON Schema has no default within a threshold, as several signals with other defaults share it, but one at each signal."""
+    assert not any("default" in value for value in DEFINITIONS[section]["properties"].values())
+    assert DEFINITIONS["ThresholdsConfig"]["properties"]["cpu"]["default"]["soft_for"] == "1m"
 
 
 @pytest.mark.parametrize(
