@@ -30,15 +30,16 @@ def doctor(ctx: click.Context, config: Path | None, control: Path | None, as_jso
 
     At the file, the engine and its API, cgroups, pressure, permissions, disks, the clock, the service, the daemon, the file against what runs,
     and at others who would fight it: earlyoom, systemd-oomd, autoheal, watchtower. It changes nothing, and works with the daemon up or down.
-    Permissions are those of whoever runs it: run it as guardian's user, or as root.
+    Permissions are those of whoever runs it: root, or the user guardian with what its unit adds (the last example); without the unit that user may not use Docker.
 
     Ends with 0 where guardian can do its work, warnings or not; with 1 where something keeps it from that.
 
     \b
     Examples:
-      guardian doctor
-      sudo -u guardian guardian doctor --config /etc/guardian/guardian.yaml
-      guardian doctor --json | jq -r '.findings[] | select(.verdict != "ok") | .do'
+      sudo guardian doctor
+      sudo guardian doctor --json | jq -r '.findings[] | select(.verdict != "ok") | .do'
+      sudo systemd-run --pipe --wait --collect -q -p User=guardian -p SupplementaryGroups=docker \\
+        -p "AmbientCapabilities=CAP_KILL CAP_SYS_RESOURCE" guardian doctor
     """
     facts = _with_daemon(look(config or DEFAULT_CONFIG, control), config, control)
     found = judge(facts)

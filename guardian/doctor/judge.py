@@ -105,7 +105,7 @@ def _permissions(facts: Facts) -> Iterator[Diagnosis]:
         do = f"create it: `install -d -m 0750 -o guardian -g guardian {room.path}`; the unit does it by StateDirectory"
         yield Diagnosis("permissions", WARN, f"state_dir {room.path} is not there yet, or may not be looked into", do)
     elif room is not None and not room.writable:
-        do = "run this as the user that guardian runs as (`sudo -u guardian guardian doctor`), or change its owner"
+        do = "run this with what the unit gives guardian (`guardian doctor --help` has the command), or change its owner"
         yield Diagnosis("permissions", WARN, f"{facts.user} may not write state_dir {room.path}", do)
     elif room is not None:
         yield Diagnosis("permissions", OK, f"{facts.user} may write state_dir {room.path}")

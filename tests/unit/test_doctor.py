@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Facts, str, str, str, str]] = {
     "no psi": (replace(HEALTHY, pressure_problem="this kernel tells no pressure"), "psi", "warn", "no pressure", "psi=1"),
     "no triggers": (replace(HEALTHY, trigger_problem="not permitted"), "psi", "warn", "not permitted", "CAP_SYS_RESOURCE"),
     "no state dir": (replace(HEALTHY, state_dir=replace(STATE, exists=False, writable=False)), "permissions", "warn", "not there yet", "install -d"),
-    "read-only state dir": (replace(HEALTHY, state_dir=replace(STATE, writable=False)), "permissions", "warn", "may not write", "sudo -u guardian"),
+    "read-only state dir": (replace(HEALTHY, state_dir=replace(STATE, writable=False)), "permissions", "warn", "may not write", "guardian doctor --help"),
     "no signals": (replace(HEALTHY, signal_problem="no CAP_KILL"), "permissions", "warn", "no CAP_KILL", "as the unit does"),
     "soft disk": (replace(HEALTHY, engine_root=replace(ROOM, free_bytes=10 * GIB)), "disk", "warn", "90.0% in use", "guardian storage"),
     "full disk": (replace(HEALTHY, engine_root=replace(ROOM, free_bytes=GIB)), "disk", "fail", "nothing is started", "guardian storage"),
