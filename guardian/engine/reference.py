@@ -24,7 +24,8 @@ creates, removes, builds, pulls, attaches or executes. What acts is called in en
 FILTER = """
 ## For a filter before the socket
 
-Regular expressions for the path, without the query; the second list is needed in enforce mode only.
+Regular expressions for the path, without the query. The second list is needed in enforce mode, and in any mode for `guardian restore`, `guardian rollout` and
+`guardian limits --apply`. The Compose that `guardian rollout --compose` runs makes calls of its own, which this filter refuses: create containers beforehand.
 
 ```
 {reads}
