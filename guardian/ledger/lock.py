@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,10 +46,14 @@ class StateLock:
         self.note_engine("", self.root_dir)
 
     def note_engine(self, engine_id: str, root_dir: str) -> None:
-        """Write down which engine this guardian looks after, and where that keeps its data, once that is known."""
-        text = json.dumps({"pid": os.getpid(), "since_wall_s": self._since_wall_s, "engine": engine_id, "root_dir": root_dir})
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text.encode(), 0)
+        """Write down which engine this guardian looks after, and where that keeps its data, once that is known.
+
+        A full disk keeps what was noted before: the lock itself needs no room.
+        """
+        note = {"pid": os.getpid(), "since_wall_s": self._since_wall_s, "engine": engine_id, "root_dir": root_dir}
+        text = json.dumps(note).encode()
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, os.pwrite(self._descriptor, text, 0))
 
     def release(self) -> None:
         """Let go. The file stays: to delete it could delete the next holder's."""

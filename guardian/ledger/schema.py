@@ -64,7 +64,8 @@ def apply_schema(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(f"malformed: {found}")
-    connection.executescript(_TABLES)
+    if version < VERSION:  # it always writes, and a full disk has no room for that
+        connection.executescript(_TABLES)
 
 
 def check_version(version: int, path: Path) -> None:

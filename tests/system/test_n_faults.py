@@ -257,22 +257,28 @@ def unwritten(guardian: GuardianProcess) -> float:
     return guardian.metric("guardian_ledger_write_failures_total") + guardian.metric("guardian_ledger_late_writes_total")
 
 
-def test_a_full_disk_costs_no_shed(
-    disk: Path, guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
-) -> None:
-    """On a full disk it sheds all the same, and counts what it could not write; with room that is written, and outlives a crash."""
+def fill(disk: Path) -> None:
     filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
     with suppress(OSError):
         while True:
             os.write(filler, b"x" * 4096)
     os.close(filler)
+
+
+def test_a_full_disk_costs_no_shed_and_no_restore(
+    disk: Path, guardian: GuardianProcess, platform: ReferencePlatform, proxy: SocketProxy
+) -> None:
+    """On a full disk it sheds all the same, and counts what it could not write; with room that is written, and is restored after a crash and a start on a full disk."""
+    fill(disk)
     sheds(guardian, platform)
     assert unwritten(guardian) > 0
     (disk / "filler").unlink()
     eventually(lambda: [row for row in guardian.history() if row["action"] == "shed"], "the history is written")
     guardian.kill()
+    fill(disk)
     small.start(guardian)
     restores(guardian, platform)
+    assert unwritten(guardian) > 0
     assert small.stopped_by(platform, proxy) == small.started_by(platform, proxy) == [small.VICTIM]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
 from support.ledgers import T0
+from support.scarcity import limited
 
 from guardian.errors import AlreadyRunning, LedgerError
 from guardian.ledger.lock import LOCK_NAME, EngineLock, StateLock
@@ -34,6 +36,21 @@ def test_a_lock_file_that_nobody_holds_is_no_obstacle(tmp_path: Path) -> None:
     with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
         StateLock(tmp_path, T0)
     held.release()
+
+
+def test_a_full_disk_is_no_obstacle_and_keeps_what_was_noted(tmp_path: Path) -> None:
+    """A full disk is no obstacle to the lock, and where the engine keeps its data stays noted."""
+    before = StateLock(tmp_path, T0)
+    before.note_engine("ENGINE-1", "/data")
+    before.release()
+    for _ in range(2):
+        with limited(os.getpid(), resource.RLIMIT_FSIZE, 0):
+            held = StateLock(tmp_path, T0)
+            held.note_engine("ENGINE-1", "/data")
+            assert held.root_dir == "/data"
+            with pytest.raises(AlreadyRunning):
+                StateLock(tmp_path, T0)
+            held.release()
 
 
 def test_a_state_directory_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:

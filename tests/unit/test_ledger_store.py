@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.ledgers import KIBANA, T0, a_container, a_store, intended, sent, shed
+from support.scarcity import limited
 
 from guardian.clock import VirtualClock
 from guardian.errors import LedgerError
@@ -357,14 +360,27 @@ def test_a_file_that_cannot_be_opened_says_what_to_check(tmp_path: Path) -> None
     assert [file.name for file in tmp_path.iterdir()] == ["ledger.db"]
 
 
-def test_a_full_disk_at_the_start_says_what_to_check(tmp_path: Path) -> None:
-    """A full disk at the start says what to check."""
+def test_a_ledger_is_opened_on_a_full_disk_and_written_once_there_is_room(tmp_path: Path) -> None:
+    """A ledger is opened on a full disk with all that is owed, and is written once there is room."""
+    before = a_store(tmp_path)
+    before.put(entries=[ENTRY], deadline_s=WAIT_S)
+    assert before.close(WAIT_S)
+    closed = close(ENTRY, Closed.RESTORED, T0 + 9)
+    with limited(os.getpid(), resource.RLIMIT_FSIZE, 0):
+        full = a_store(tmp_path)
+        assert full.load().entries == (ENTRY,)
+        assert full.put(entries=[closed], deadline_s=None) is False
+    assert full.put(deadline_s=WAIT_S)
+    assert full.close(WAIT_S)
+    after = a_store(tmp_path)
+    assert after.load().entries == ()
+    after.close(WAIT_S)
 
-    def full(path: Path) -> sqlite3.Connection:
-        raise sqlite3.OperationalError("database or disk is full")
 
-    with pytest.raises(LedgerError, match="disk is full; check"):
-        a_store(tmp_path, connecting=full)
+def test_a_first_start_on_a_full_disk_says_what_to_check(tmp_path: Path) -> None:
+    """A first start on a full disk, which has no room for a ledger, says what to check."""
+    with limited(os.getpid(), resource.RLIMIT_FSIZE, 0), pytest.raises(LedgerError, match="has room"):
+        a_store(tmp_path)
 
 
 def test_an_empty_put_waits_for_all_before_it(store: Store) -> None:
