@@ -57,12 +57,15 @@ def assess(
     if host is not None and now_s - host.at_s > MAX_LATE_TICKS * interval_s:
         host = None  # stale is unknown
     dt_s = 0.0 if state.tick_s is None else min(max(0.0, now_s - state.tick_s), MAX_LATE_TICKS * interval_s)
-    signals = {signal: without_runs(one) for signal, one in state.signals.items()} if suspended else dict(state.signals)
     memory_readings = () if suspended else state.memory_readings
     quarantined = frozenset([entry.service for entry in entries if state.memo(entry.service).quarantined])
     basis = Basis(platform, config, entries, pins, quarantined, cpu_capacity(config, host), storage)
     tallied = tally(state.tally, basis, now_s)
     readings = _readings(host, platform, tallied, config, now_s)
+    gone = {signal for signal in state.signals if signal not in readings}  # left out of the configuration since
+    if host is not None and host.swap_total_bytes == 0:
+        gone.add(Signal.SWAP)  # turned off
+    signals = {signal: without_runs(one) if suspended else one for signal, one in state.signals.items() if signal not in gone}
     memory = readings[Signal.MEMORY]
     if memory.value is not None and memory.capacity is not None and memory.at_s is not None:
         memory_readings = keep_newest(memory_readings, memory.at_s, memory.value * memory.capacity)
@@ -89,7 +92,9 @@ def assess(
         after = step(before, thresholds, reading.value, reading.rise, now_s, dt_s, hard_at_once=at_once, at_s=reading.at_s)
         if isinstance(thresholds, SupportThresholds):
             if isinstance(memory_marks, Thresholds):
-                after = count_support(after, memory.value, memory_marks.recover, memory_marks.recover_for, dt_s)
+                after = count_support(
+                    after, reading.value is not None, memory.value, memory_marks.recover, memory_marks.recover_for, dt_s
+                )
             else:
                 after = replace(after, counting=False)
         signals[signal] = after

@@ -119,17 +119,19 @@ def without_runs(state: SignalState) -> SignalState:
     )
 
 
-def count_support(state: SignalState, memory: float | None, recover: float, recover_for_s: float, dt_s: float) -> SignalState:
-    """Whether a supporting signal (swap, memory pressure) makes memory soft.
+def count_support(
+    state: SignalState, known: bool, memory: float | None, recover: float, recover_for_s: float, dt_s: float
+) -> SignalState:
+    """Whether a supporting signal (swap, memory pressure), whose value is `known` now or not, makes memory soft.
 
-    It begins to count only while memory is known to be at or above its recover mark, and ceases when the signal itself
-    is ok again or memory has been below that mark for `recover_for_s`.
+    It begins to count only while that is known, and memory known to be at or above its recover mark. It ceases when the
+    signal itself is ok again, or memory has been below that mark for `recover_for_s`.
     """
     above = None if memory is None else memory >= recover
     uncounted = run(state.uncounted_run_s, None if above is None else not above, dt_s) if state.counting else None
     if state.level is Level.OK or reached(uncounted, recover_for_s):
         return replace(state, counting=False, uncounted_run_s=None) if state.counting else state
-    return replace(state, counting=state.counting or above is True, uncounted_run_s=uncounted)
+    return replace(state, counting=state.counting or (known and above is True), uncounted_run_s=uncounted)
 
 
 def keep_newest(readings: tuple[tuple[float, float], ...], at_s: float, used_bytes: float) -> tuple[tuple[float, float], ...]:

@@ -105,11 +105,12 @@ def is_filling(status: SignalStatus, assessment: Assessment, config: Config) -> 
 
 
 def supported(assessment: Assessment, state: PolicyState) -> bool:
-    """Whether swap or memory pressure makes memory soft now."""
+    """Whether swap or memory pressure makes memory soft now, by a value that is known now."""
     memory = assessment.signal(Signal.MEMORY)
     if memory is None or memory.value is None or memory.value < memory.recover:
         return False
-    return any(state.signals[signal].counting for signal in SUPPORTING if signal in state.signals)
+    known = [one.signal for one in assessment.signals if one.value is not None]
+    return any(state.signals[signal].counting for signal in SUPPORTING if signal in known)
 
 
 def present_relief(flight: Flight, platform: Platform, resource: Resource, now_s: float) -> float:

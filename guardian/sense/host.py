@@ -82,8 +82,12 @@ class HostSensor:
         except OSError:
             return _UNKNOWN, _UNKNOWN
         memory = memory_bytes(meminfo) or _by_psutil(psutil.virtual_memory, "available")
-        swap = swap_bytes(meminfo) or _by_psutil(psutil.swap_memory, "used")
-        return memory if memory[0] else _UNKNOWN, swap if swap[0] else _UNKNOWN  # no swap: there is nothing to know
+        memory = memory if memory[0] else _UNKNOWN
+        said = swap_bytes(meminfo)
+        if said == (0, 0):
+            return memory, (0, None)  # no swap: there is no use to know
+        swap = said or _by_psutil(psutil.swap_memory, "used")
+        return memory, swap if swap[0] else _UNKNOWN
 
     def _cpu_ticks(self) -> CpuTicks | None:
         try:

@@ -116,6 +116,7 @@ class World:
     waiting: float | None = 0.5  # PSI cpu some avg10
     psi_present: bool = True
     swap: float | None = None
+    swap_total_bytes: int = TOTAL
     memory_pressure: float | None = None
     disk: float | None = None
     containers: dict[str, Container] = field(default_factory=dict)
@@ -156,7 +157,7 @@ class World:
             cores=CORES,
             memory_total_bytes=TOTAL,
             memory_available_bytes=None if self.memory is None else round(TOTAL * (1 - self.memory)),
-            swap_total_bytes=None if self.swap is None else TOTAL,
+            swap_total_bytes=self.swap_total_bytes,
             swap_used_bytes=None if self.swap is None else round(TOTAL * self.swap),
             cpu_ratio=self.cpu,
             cpu_some_avg10_ratio=self.waiting,

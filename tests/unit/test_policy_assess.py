@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
+from msgspec import structs
 from support.policy import AT_ONCE, CORES, MIB, TOTAL, World, a_config, an_entry, key, marks
 
 from guardian.config.schema import HostConfig, SheddingConfig, ThresholdsConfig
@@ -43,6 +44,24 @@ def assessed(world: World, **options: Any) -> Assessment:
         **options,
     )
     return assessment
+
+
+def test_swap_that_was_turned_off_presses_no_more() -> None:
+    """Swap that was turned off presses no more."""
+    world = a_world(memory=0.75, swap=0.9)
+    assert assessed(world).level is SOFT
+    world.swap, world.swap_total_bytes = None, 0
+    after = assessed(world)
+    assert (after.level, level_of(after, Signal.SWAP)) == (OK, OK)
+
+
+def test_a_signal_that_has_left_the_configuration_presses_no_more() -> None:
+    """A signal that has left the configuration presses no more."""
+    world = a_world()
+    world.config = structs.replace(world.config, host=HostConfig(memory=150 * MIB))  # type: ignore[arg-type]
+    assert assessed(world).level is HARD
+    world.config = structs.replace(world.config, host=HostConfig())
+    assert assessed(world).level is OK
 
 
 # --- the host's level -----------------------------------------------------------------------------------------------

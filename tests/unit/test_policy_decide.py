@@ -141,6 +141,16 @@ def test_a_shed_for_support_waits_for_its_ten_second_average() -> None:
     assert (number, sheds(decision)) == (10, ["tail"])
 
 
+def test_support_that_cannot_be_read_sheds_nothing() -> None:
+    """A supporting signal that cannot be read any more sheds nothing, and sheds again once it is read."""
+    world = a_world(memory=0.65, memory_pressure=0.5)
+    world.tick()
+    world.memory, world.memory_pressure = 0.78, None
+    assert [sheds(decision) for decision in world.ticks(20)] == [[]] * 20
+    world.memory_pressure = 0.5
+    assert sheds(until_action(world)[1]) == ["extra"]
+
+
 def test_a_list_that_still_shows_what_was_stopped_leads_to_no_second_stop() -> None:
     """A list older than a stop still shows its victim as running: it is not stopped twice."""
     world = a_world(memory=0.85)

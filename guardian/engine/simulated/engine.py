@@ -152,7 +152,7 @@ class SimulatedEngine:
                 cores=host.cores,
                 memory_total_bytes=host.memory,
                 memory_available_bytes=world.available_bytes(),
-                swap_total_bytes=host.swap or None,
+                swap_total_bytes=host.swap,
                 swap_used_bytes=world.swapped_bytes() if host.swap else None,
                 cpu_some_avg10_ratio=cpu_some if host.psi else None,
                 memory_some_avg10_ratio=memory_some if host.psi else None,
