@@ -21,7 +21,7 @@ from guardian.engine.link import Answer, Link, Stream, decode, numbers
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import LastWords, RawStats, Scope
-from guardian.errors import EngineError, EngineProtocolError, EngineTimeout
+from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
 from guardian.storage.values import EngineDisk
 from guardian.telemetry import Telemetry
@@ -36,6 +36,7 @@ _VERIFY_S = 1.0  # kept back from a deadline to look how a call that did not ans
 _WAIT_FOREVER = -1  # as `t` of a stop: the engine never kills
 _ONE_SHOT_SINCE = (1, 41)
 _FAST_ONE_SHOT_SINCE = (1, 42)
+_NO_ANSWER = (502, 504)  # of a proxy in between, which has none of the engine's
 # Those that change what a list or an inspect shows; a health check's exec events would drown them.
 _EVENTS = (
     "create", "start", "die", "stop", "kill", "oom", "pause", "unpause", "restart", "destroy", "rename", "update", "health_status",
@@ -288,7 +289,10 @@ class DockerEngine:
         except EngineTimeout:
             if not self._up(container_id, min(_VERIFY_S, self._left_s(ends_s))):
                 return Result.DONE
-            killed = self._kill(container_id, self._left_s(ends_s)) if kill else Result.TIMED_OUT
+            try:
+                killed = self._kill(container_id, self._left_s(ends_s)) if kill else Result.TIMED_OUT
+            except EngineRefused as refusal:  # the kill; the stop goes on within the engine
+                raise EngineTimeout(str(refusal)) from refusal
             return Result.DONE if killed is Result.GONE else killed  # what is not there to be killed was ended by the stop
         return self._ended(endpoints.STOP, container_id, answer, ends_s)
 
@@ -315,7 +319,7 @@ class DockerEngine:
         # A missing network or image is a 404 too: only an inspect tells whether it is the container that is missing.
         if answer.status in (404, 409) and self._vanished(container_id, ends_s):
             return Result.GONE
-        raise self._acting.refusal(endpoints.START, answer)
+        raise self._refusal(endpoints.START, answer)
 
     def _restart(self, container_id: str, grace_s: float, deadline_s: float, kill: bool) -> Result:
         """The engine starts what it finds stopped, so it is asked only for what is seen to run: another may have stopped it."""
@@ -332,7 +336,7 @@ class DockerEngine:
         if answer.status == 404 and self._vanished(container_id, ends_s):
             return Result.GONE
         if self._up(container_id, self._left_s(ends_s)):
-            raise self._acting.refusal(endpoints.RESTART, answer)
+            raise self._refusal(endpoints.RESTART, answer)
         return Result.FAILED
 
     def _set_cpu_quota(self, container_id: str, cores: float | None, deadline_s: float) -> Result:
@@ -359,7 +363,7 @@ class DockerEngine:
             return Result.DONE
         if answer.status == 404:
             return Result.GONE
-        raise self._acting.refusal(endpoints.UPDATE, answer)
+        raise self._refusal(endpoints.UPDATE, answer)
 
     def _ended(self, endpoint: Endpoint, container_id: str, answer: Answer, ends_s: float) -> Result:
         """What the answer to a stop or a kill says."""
@@ -368,9 +372,16 @@ class DockerEngine:
         if answer.status in (304, 404):
             return Result.GONE
         # Not running, or being removed: both conflict. A paused one that cannot be killed does too.
-        if answer.status == 409 and not self._up(container_id, self._left_s(ends_s)):
-            return Result.GONE
-        raise self._acting.refusal(endpoint, answer)
+        failed = answer.status >= 500  # amid the work: what has ended now was ended by it
+        state = self._state(container_id, self._left_s(ends_s)) if failed or answer.status == 409 else None
+        if state is not None and not state.up:
+            return Result.DONE if failed else Result.GONE
+        raise self._refusal(endpoint, answer, in_doubt=failed and state is None)
+
+    def _refusal(self, endpoint: Endpoint, answer: Answer, in_doubt: bool = False) -> EngineError:
+        """Where it comes from a proxy that had no answer it is in doubt too, and not refused: the engine may do it all the same."""
+        refusal = self._acting.refusal(endpoint, answer)
+        return EngineTimeout(str(refusal)) if in_doubt or answer.status in _NO_ANSWER else refusal
 
     def _state(self, container_id: str, timeout_s: float) -> ContainerState | None:
         """None where it cannot be told. A container that no longer exists counts as REMOVING."""

@@ -78,8 +78,8 @@ class Engine(Protocol):
         """Stop one container and return once it is gone: DONE, GONE (it was not running) or TIMED_OUT.
 
         `grace_s` 0 kills at once; with `kill=False` the engine never kills it, however long the stop takes. Blocks up to
-        `deadline_s`. Raises, as all that follow do, `EngineRefused` with the engine's words where it says no, and
-        `EngineUnreachable` where no answer came.
+        `deadline_s`. Raises, as all that follow do, `EngineRefused` with the engine's words where it says no,
+        `EngineTimeout` with those where it may do it all the same, and `EngineUnreachable` where no answer came.
         """
         ...
 

@@ -12,8 +12,9 @@ VERSION = b'{"ApiVersion": "1.41"}'
 
 
 def framed(body: bytes, status: str = "200 OK") -> bytes:
-    """`body` as a whole HTTP answer."""
-    return b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(body), body)
+    """`body` as a whole HTTP answer, and the last on its connection."""
+    head = b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % (status.encode(), len(body)) + body
 
 
 class AnyEngine:

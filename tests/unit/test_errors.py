@@ -51,6 +51,7 @@ CARRIED = {
     "ConfigError((extends.place.problem('extends', why),))": "likewise",
     "CommandFailed(printable(error.in_full()), error.exit_code)": "any of the others, at the command line",
     "LedgerError(run.refusal)": "carries the refusal of the ledger",
+    "EngineTimeout(str(refusal))": "carries a refusal that leaves in doubt whether the engine does it, see test_engine_doubts",
 }
 """Those that only carry what others say."""
 
