@@ -70,6 +70,7 @@ LOG = {
     "configuration change waits": "the file would widen what may be stopped: `guardian reload` applies it, after a look at `guardian status`",
     "configuration changed": "the file, or an order to reload it, has put `change` into force; nothing need be done",
     "configuration refused; the old one stays in force": "`problem` says where in the file: mend it; `guardian check FILE` lists all mistakes",
+    "containers cannot be inspected: the list alone tells of them, and what was never inspected is not stopped": "`docker inspect` of one may say why, or hang too; to remove it, or to restart Docker, mends it",
     "containers had changed and no event had told: following the events anew": "the engine lost events; nothing need be done",
     "decision": "what is stopped or started, and why: `guardian why --at TIME` tells it in words",
     "decision (observed, nothing is done)": "likewise, in observe mode: set `mode: enforce` to have it done",

@@ -117,6 +117,8 @@ class Container:
     swarm: bool = False
     auto_remove: bool = False  # `docker run --rm`: the engine removes it when it ends
     completed: bool = False  # a one-shot that has done its work: exited 0 with no restart policy that would repeat it
+    unread: bool = False  # its last inspect failed: it is as the list shows it, and else as it was before
+    unknown: bool = False  # … and none has ever succeeded: what no list shows is not known
 
 
 @dataclass(frozen=True, slots=True)

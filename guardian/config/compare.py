@@ -59,7 +59,7 @@ def _services(config: Config, platform: Platform) -> Iterator[Finding]:
             )
         if race := _restart_race(service, config):
             yield Finding(FindingKind.RESTART_RACE, name, race)
-        if any(container.memory_limit_bytes is None for container in service.containers):
+        if any(container.memory_limit_bytes is None and not container.unknown for container in service.containers):
             yield Finding(FindingKind.NO_MEMORY_LIMIT, name, MEANING[FindingKind.NO_MEMORY_LIMIT])
         override = config.services.get(key.name)
         probed = override is not None and override.health is not None

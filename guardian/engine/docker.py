@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -21,7 +22,7 @@ from guardian.engine.link import Answer, Link, Stream, decode, numbers
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import LastWords, RawStats, Scope
-from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout
+from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Result
 from guardian.storage.values import EngineDisk
 from guardian.telemetry import Telemetry
@@ -65,6 +66,7 @@ class DockerEngine:
         self._workers = Workers("engine", _IN_FLIGHT_SLOW - 1)  # the thread that asks for a round is one of them
         self._lock = threading.Lock()
         self._known: dict[str, Container] = {}
+        self._seen: dict[str, Container] = {}  # as they were inspected last, whether or not that still holds
         self._invalid: set[str] = set()
         self._started: dict[str, tuple[float, float]] = {}  # by id: StartedAt and the monotonic time that stands for it
         self._unasked: frozenset[str] = frozenset()  # those that the last round of stats had no time for
@@ -86,18 +88,29 @@ class DockerEngine:
         ends_s = self._clock.monotonic() + self._timeout_s
         rows = self._list(scope, ends_s)
         with self._lock:
-            for remembered in (self._known, self._started):
+            for remembered in (self._known, self._seen, self._started):
                 for gone in remembered.keys() - rows.keys():
                     del remembered[gone]
             found = {row.id: self._known[row.id] for row in rows.values() if self._holds(row)}
             self._invalid.clear()
-        found.update(self._inspect_all(scope, [id_ for id_ in rows if id_ not in found], ends_s))
+        asked = [id_ for id_ in rows if id_ not in found]
+        asked.sort(key=lambda id_: not rows[id_].state.up)  # there may be no time for all
+        read, failed = self._inspect_all(scope, asked, ends_s)
+        found.update(read)
+        if failed and not found:
+            raise next(iter(failed.values()))
+        found.update((id_, self._unread(rows[id_])) for id_ in failed)
         return tuple(found[id_] for id_ in rows if id_ in found)
 
     def inspect(self, scope: Scope, container_ids: Sequence[str]) -> Mapping[str, Container]:
         with self._lock:
             self._invalid.difference_update(container_ids)
-        return self._inspect_all(scope, container_ids, self._clock.monotonic() + self._timeout_s)
+        ends_s = self._clock.monotonic() + self._timeout_s
+        found, failed = self._inspect_all(scope, container_ids, ends_s - min(_VERIFY_S, self._timeout_s / 4))
+        if failed:
+            rows = self._list(scope, ends_s)
+            found.update((id_, self._unread(rows[id_])) for id_ in failed if id_ in rows)
+        return found
 
     def invalidate(self, container_ids: Iterable[str]) -> None:
         with self._lock:
@@ -144,38 +157,69 @@ class DockerEngine:
     def _holds(self, row: Listed) -> bool:
         """Whether what is remembered of a container still agrees with its row in the list."""
         known = self._known.get(row.id)
-        if known is None or (known.name, known.service, known.state) != (row.name, row.service, row.state):
+        if known is None or (known.name, known.service) != (row.name, row.service):
             return False
-        running = row.state in (ContainerState.RUNNING, ContainerState.PAUSED)
         if row.state is ContainerState.RUNNING and known.health is not row.health:
             return False
+        return self._is_same_run(row, known)
+
+    def _is_same_run(self, row: Listed, known: Container) -> bool:
+        """Whether it is in the state that is known since the time that is known, as far as the list tells."""
+        if known.state is not row.state:
+            return False
+        running = row.state in (ContainerState.RUNNING, ContainerState.PAUSED)
         since_wall_s = known.started_wall_s if running else known.finished_wall_s
         if row.max_age_s is None or since_wall_s is None:
             return True
         # Younger than remembered: it has been started, or has ended, again.
         return self._clock.wall() - since_wall_s <= row.max_age_s + _AGE_SLACK_S
 
-    def _inspect_all(self, scope: Scope, container_ids: Sequence[str], ends_s: float) -> dict[str, Container]:
-        """Those that exist and are in scope, by id; remembered, unless they were said to change meanwhile."""
+    def _unread(self, row: Listed) -> Container:
+        """One that could not be inspected: what the list shows of it, and what was known before of all its runs."""
+        with self._lock:
+            known = self._seen.get(row.id)
+        if known is None:
+            return parse.unknown_container(row)
+        health = row.health if row.state is ContainerState.RUNNING else known.health
+        shown = replace(known, name=row.name, service=row.service, state=row.state, health=health, unread=True)
+        if self._is_same_run(row, known):
+            return shown
+        return replace(
+            shown, started_s=None, started_wall_s=None, finished_wall_s=None, exit_code=None, pid=None, completed=False
+        )
+
+    def _inspect_all(
+        self, scope: Scope, container_ids: Sequence[str], ends_s: float
+    ) -> tuple[dict[str, Container], dict[str, EngineError]]:
+        """Those that exist and are in scope, by id; remembered, unless they were said to change meanwhile. And those that
+        could not be inspected: one that cannot, as where it is half removed or waits for a dead disk, hides no other.
+        """
         found: dict[str, Container] = {}
+        failed: dict[str, EngineError] = {}
         answers = self._all_at_once(lambda id_: self._inspect(scope, id_, ends_s), container_ids, ends_s)
         for id_, answer in zip(container_ids, answers, strict=True):
             if isinstance(answer, EngineError):
-                raise answer
-            if answer is not None:
+                failed[id_] = answer
+            elif answer is not None:
                 found[id_] = answer
         with self._lock:
+            self._seen.update(found)
             for id_ in container_ids:
                 if id_ in found and id_ not in self._invalid:
                     self._known[id_] = found[id_]
                 else:
                     self._known.pop(id_, None)
-        return found
+        for error in failed.values():
+            if isinstance(error, EngineUnreachable):  # that is no container's fault
+                raise error
+        return found, failed
 
     def _inspect(self, scope: Scope, container_id: str, ends_s: float) -> Container | None:
         answer = self._sampling.call(endpoints.INSPECT, self._left_s(ends_s), container_id)
         if answer.status == 404:
             return None
+        if answer.status >= 400:
+            raise self._sampling.refusal(endpoints.INSPECT, answer)
         with self._understood(endpoints.INSPECT):
             body = answer.body
             service = parse.service_of(body["Config"].get("Labels") or {}, body["Name"].lstrip("/"), scope)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -45,6 +45,8 @@ class Listed:
     state: ContainerState
     health: Health  # NONE where the list does not show one: only a running container's is shown
     max_age_s: float | None  # the present state began at most this long ago; None: not shown
+    labels: Mapping[str, str]
+    network_mode: str
 
 
 def parse_listed(row: Json, scope: Scope) -> Listed | None:
@@ -55,6 +57,7 @@ def parse_listed(row: Json, scope: Scope) -> Listed | None:
     if service is None:
         return None
     status = str(row.get("Status", ""))
+    labels: Mapping[Any, Any] = row.get("Labels") or {}
     shown = re.search(r"\((healthy|unhealthy|health: starting)\)", status)
     return Listed(
         id=_text(row["Id"]),
@@ -63,6 +66,8 @@ def parse_listed(row: Json, scope: Scope) -> Listed | None:
         state=ContainerState(row["State"]),
         health=_HEALTH_IN_STATUS[shown[1]] if shown else Health.NONE,
         max_age_s=_max_age_s(status),
+        labels={_text(label): _text(value) for label, value in labels.items()},
+        network_mode=_text((row.get("HostConfig") or {}).get("NetworkMode") or ""),
     )
 
 
@@ -135,6 +140,18 @@ def parse_container(answer: Json, service: ServiceKey, started_s: float | None) 
         and policy in ("no", "on-failure")
         and health is Health.NONE,
     )
+
+
+def unknown_container(row: Listed) -> Container:
+    """One of which only the list tells."""
+    answer = {
+        "Id": row.id,
+        "Name": row.name,
+        "State": {"Status": row.state, "Health": {"Status": row.health}, "StartedAt": "", "FinishedAt": ""},
+        "Config": {"Labels": row.labels},
+        "HostConfig": {"NetworkMode": row.network_mode},
+    }
+    return replace(parse_container(answer, row.service, started_s=None), unread=True, unknown=True)
 
 
 def _text(value: Any) -> str:

@@ -54,12 +54,15 @@ class Engine(Protocol):
     def containers(self, scope: Scope) -> tuple[Container, ...]:
         """Every container in scope, running or not, one-offs and Swarm tasks included and marked.
 
-        A container that vanishes between list and inspect is left out.
+        A container that vanishes between list and inspect is left out. One that cannot be inspected is `unread`; raises
+        where that is so of all.
         """
         ...
 
     def inspect(self, scope: Scope, container_ids: Sequence[str]) -> Mapping[str, Container]:
-        """These containers as they are now, by id, all asked for at once. What does not exist, or is not in scope, is absent."""
+        """These containers as they are now, by id, all asked for at once. What does not exist, or is not in scope, is absent;
+        one that cannot be inspected is `unread`.
+        """
         ...
 
     def invalidate(self, container_ids: Iterable[str]) -> None:

@@ -213,7 +213,8 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
     then let go.
 
     A stop that the engine has taken on goes on there, whether or not guardian still listens: so what is still running is
-    not let go before the stop can have no effect any more.
+    not let go before the stop can have no effect any more; nor what is down and could not be inspected, so that nobody can
+    tell when it ended.
     """
     ours: list[EntryContainer] = []
     never: list[EntryContainer] = []
@@ -223,6 +224,8 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
             never.append(one)  # it has run again since: that was somebody else
         elif container is not None and not container.state.up and container.finished_wall_s is not None:
             (ours if _ended_by_us(entry, one, container, container.finished_wall_s) else never).append(one)
+        elif container is not None and container.unread and not container.state.up:
+            continue
         elif seen.now_wall_s > sent_wall_s + entry.stop_within_s + DOUBT_S:
             never.append(one)
     if not ours and not never:  # SHED by an older stop, whose obligations this one took over, needs no answer

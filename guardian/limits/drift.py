@@ -9,8 +9,10 @@ SAME_CORES = 0.001  # a quota in microseconds is no exact fraction
 
 
 def drifted(wanted: ServiceConfig, container: Container) -> dict[str, bool]:
-    """For memory and cpu, where the file sets a limit: whether the container's is another, or none."""
+    """For memory and cpu, where the file sets a limit: whether the container's is another, or none. Nothing where that is not known."""
     found: dict[str, bool] = {}
+    if container.unknown:
+        return found
     if wanted.limits.memory is not None:
         found["memory"] = container.memory_limit_bytes != wanted.limits.memory
     if wanted.limits.cpus is not None:

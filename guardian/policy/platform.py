@@ -225,6 +225,8 @@ def resolve(
             continue
         if container.auto_remove:
             problems.append(f"{container.name}: the engine removes it when it ends (--rm), so it is never stopped")
+        if container.unknown:
+            problems.append(f"{container.name}: it cannot be inspected, so it is never stopped; `docker inspect` may say why")
         members = grouped.setdefault(container.service, [])
         if done and container.id not in owed:
             ended.add(container.service)
@@ -270,7 +272,8 @@ def _service(config: Config, key: ServiceKey, phase_number: int, containers: tup
     protect = override.protect
     if protect is None:
         protect = any(label.protect for label in labels)
-    protect = protect or any(container.auto_remove for container in containers)  # what a stop removes comes back by nobody
+    # What a stop removes comes back by nobody, and what is not known may be such a one.
+    protect = protect or any(container.auto_remove or container.unknown for container in containers)
     timeout: float | None = override.stop_timeout
     if timeout is None:
         timeouts = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from guardian.sense.selves import own_ids
 from guardian.telemetry import Telemetry
 
 CHECK_EVERY_S = 180.0  # a whole list, in case that an event was lost
+UNREAD_EVERY_S = 30.0  # … while one cannot be inspected: to try it may take as long as a call may
 MOST_CAUSES = 8  # of one outage, that the log tells
 
 # After these an inspect shows something else than before. A kill and an OOM kill are followed by a die where they end it.
@@ -72,6 +73,7 @@ class Feed:
         self._url = url
         self._files_only = files_only
         self._told: set[str] = set()  # ids of those that no file can be read of
+        self._told_unread: set[str] = set()  # … and of those that could not be inspected
         self._want_refresh = want_refresh
         self._on_outage = on_outage
         self._one_at_a_time = threading.Lock()
@@ -206,7 +208,7 @@ class Feed:
         following = self._events is not None and self._events.live
         if not self._up or self._distrusted_s is not None or listing.outdated or (whole and not following):
             listing.list()
-        elif whole and now_s - listing.listed_s >= CHECK_EVERY_S:
+        elif whole and now_s - listing.listed_s >= (UNREAD_EVERY_S if listing.unread else CHECK_EVERY_S):
             listing.list(check=True)
         else:
             read = listing.read(listing.passing if whole else ())
@@ -229,6 +231,7 @@ class Feed:
         inventory = Inventory(listing.at_s, listing.containers, self._sensor.usage, max(round_s, self._took_s))
         if before is None or before.containers is not inventory.containers:
             self._excluded = own_ids(inventory.containers, self._url)
+            self._tell_unread(listing.unread)
         if inventory != before:
             self._listed = inventory
 
@@ -278,9 +281,18 @@ class Feed:
                 cgroups.check(id_, said)
         self._trusted = cgroups.covered - cgroups.unchecked
         if self._files_only:
-            self._tell_unread(inventory, cgroups.covered)
+            self._tell_uncovered(inventory, cgroups.covered)
 
-    def _tell_unread(self, inventory: Inventory, covered: frozenset[str]) -> None:
+    def _tell_unread(self, unread: Mapping[str, str]) -> None:
+        """Each is told once, until it has been inspected."""
+        if names := [name for id_, name in unread.items() if id_ not in self._told_unread]:
+            _log.warning(
+                "containers cannot be inspected: the list alone tells of them, and what was never inspected is not stopped",
+                containers=", ".join(names),
+            )
+        self._told_unread = set(unread)
+
+    def _tell_uncovered(self, inventory: Inventory, covered: frozenset[str]) -> None:
         """Nobody is asked for the use of these: each is told once."""
         unread = {
             one.id: one.name for one in inventory.containers if one.state is ContainerState.RUNNING and one.id not in covered

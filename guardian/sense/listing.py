@@ -62,7 +62,12 @@ class Listing:
     @property
     def passing(self) -> tuple[str, ...]:
         """Ids of containers in a state that ends by itself: to be read anew now and then."""
-        return tuple(one.id for one in self.containers if one.state in _PASSING)
+        return tuple(one.id for one in self.containers if one.state in _PASSING and not one.unread)
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Names, by id, of containers that could not be inspected: each asks for another list before long."""
+        return {one.id: one.name for one in self.containers if one.unread}
 
     def touch(self, container_ids: Collection[str], by_event: bool = True) -> None:
         """Something was heard of these: they are to be read anew, and until then nothing here is dated later than now.
@@ -159,5 +164,6 @@ class Listing:
         with self._lock:
             now_s = self._clock.monotonic()
             for id_ in set(ids) - self._touched.keys() - set(self.passing):
-                if (one := shown.get(id_)) != known.get(id_):
+                one, before = shown.get(id_), known.get(id_)
+                if one != before and not any(each is not None and each.unread for each in (one, before)):
                     self._untold[id_] = (now_s, (one or known[id_]).name)

@@ -81,6 +81,12 @@ def test_no_memory_limit_and_no_health_check_are_named() -> None:
     ]
 
 
+def test_of_what_cannot_be_inspected_just_that_is_said() -> None:
+    """Of a container that was never inspected it is said just that, and not that it has no memory limit."""
+    findings = compare(config(), everything(web=container("web", memory_limit_bytes=None, unread=True, unknown=True)))
+    assert [(finding.kind, "cannot be inspected" in finding.message) for finding in findings] == [(FindingKind.PROBLEM, True)]
+
+
 def test_a_probe_of_guardian_s_own_is_a_health_check() -> None:
     """A service that Guardian probes itself does not lack a health check."""
     bare = container("web", health=Health.NONE)

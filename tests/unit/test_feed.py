@@ -14,7 +14,7 @@ from guardian.engine.protocol import RawStats, Scope
 from guardian.errors import EngineError, EngineTimeout, EngineUnreachable
 from guardian.model import Container, ContainerState, EngineEvent, EngineInfo, Health, Inventory, ServiceKey, Strain, Usage
 from guardian.sense.cgroups import Readings
-from guardian.sense.feed import CHECK_EVERY_S, Feed
+from guardian.sense.feed import CHECK_EVERY_S, UNREAD_EVERY_S, Feed
 from guardian.telemetry import NullTelemetry
 
 MIB = 1024 * 1024
@@ -458,6 +458,24 @@ def test_a_missed_event_is_corrected_by_the_check_and_the_events_are_followed_an
     for _ in range(round(CHECK_EVERY_S / 5) - 1):
         stage.round()
     assert (stage.engine.lists, stage.events.reopened) == (3, 1)
+
+
+def test_what_cannot_be_inspected_is_told_once_and_tried_again_before_long() -> None:
+    """A container that cannot be inspected is told of once, and the list is read again before long, until it has been inspected."""
+    stage = Stage(following=True)
+    broken = replace(container(WEB, "web"), unread=True)
+    stage.engine.listed = (broken, container(API, "api"))
+    with capture_logs() as log:
+        stage.round()
+        for lists in (2, 3):
+            for _ in range(round(UNREAD_EVERY_S / 5)):
+                stage.round()
+            assert stage.engine.lists == lists
+    assert [line["containers"] for line in log if "cannot be inspected" in line["event"]] == ["demo-web-1"]
+    stage.engine.listed = (container(WEB, "web"), container(API, "api"))
+    for _ in range(2 * round(UNREAD_EVERY_S / 5)):
+        stage.round()
+    assert (stage.engine.lists, stage.events.reopened) == (4, 0)
 
 
 def test_without_a_stream_each_round_lists() -> None:

@@ -276,6 +276,15 @@ def test_an_end_after_a_lost_stop_can_have_an_effect_is_not_ours() -> None:
     assert only(found).closed is Closed.FAILED
 
 
+def test_a_stop_in_doubt_is_waited_for_while_what_is_down_cannot_be_inspected() -> None:
+    """A stop in doubt is waited for while what is down cannot be inspected: when it ended will tell whose it is. What is up is let go."""
+    entry = sent(a_container())
+    down = replace(a_container(), state=ContainerState.EXITED, unread=True)
+    assert look(entry, down, at=5000) == Reconciled()
+    assert only(look(entry, ended(a_container(), T0 + 12), at=6000)).state is EntryState.SHED
+    assert only(look(entry, replace(a_container(), unread=True), at=5000)).closed is Closed.FAILED
+
+
 def test_a_stop_that_must_never_kill_is_waited_for_longer() -> None:
     """A stop that must never kill is waited for longer."""
     entry = sent(a_container(), action=an_action(kill_after_grace=False))

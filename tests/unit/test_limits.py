@@ -14,6 +14,7 @@ from guardian.config.schema import Config, Resources, ServiceConfig
 from guardian.engine.limits import InForce, update_of
 from guardian.expose.gauges import render
 from guardian.ledger.entries import Means
+from guardian.limits.drift import drifted
 from guardian.limits.override import Override, override_text
 from guardian.limits.plan import Change, Proposed, Row, changes, each, outcome, proposal_of
 from guardian.model import Container, ContainerState, ServiceKey
@@ -228,6 +229,13 @@ def test_a_container_without_its_limits_shows_as_drift() -> None:
         {"postgres": (512 * MIB, None), "redis": (32 * MIB, 0.1), "api": (None, 1.0004)},
     ) == {"postgres/memory": 0, "postgres/cpu": 1, "redis/memory": 1, "api/cpu": 0}
     assert drift({}, {}) == {}
+
+
+def test_limits_that_are_not_known_are_no_drift() -> None:
+    """A container that was never inspected, so that its limits are not known, drifts from none."""
+    wanted = ServiceConfig(limits=wants(512, 0.5))
+    assert drifted(wanted, Container("a" * 64, "web", key("web"), unread=True, unknown=True)) == {}
+    assert drifted(wanted, Container("a" * 64, "web", key("web"))) == {"memory": True, "cpu": True}
 
 
 def test_a_quota_that_guardian_lowered_is_no_drift() -> None:

@@ -101,6 +101,14 @@ def test_what_the_engine_removes_when_it_ends_is_managed_and_never_stopped() -> 
     assert [problem for problem in platform.problems if "openpolicy-extra-2: " in problem and "--rm" in problem]
 
 
+def test_what_was_never_inspected_is_managed_and_never_stopped() -> None:
+    """A service with a container that was never inspected is measured and never stopped, whatever the file says, and that is said."""
+    config = a_config(("core",), ("extra", "middle"), services={"extra": ServiceConfig(protect=False)})
+    platform = resolved(a_container("extra", unread=True, unknown=True), a_container("middle", unread=True), config=config)
+    assert (of(platform, "extra").protect, of(platform, "middle").protect) == (True, False)
+    assert [problem for problem in platform.problems if "openpolicy-extra-1: it cannot be inspected" in problem]
+
+
 def test_what_runs_and_no_phase_lists_is_unmanaged() -> None:
     """What runs and no phase lists is named as unmanaged; what does not run is not."""
     platform = resolved(a_container("b"), a_container("a"), a_container("c", state=ContainerState.EXITED))
