@@ -192,7 +192,8 @@ def resolve(
     """Sort the containers of `inventory` into managed services.
 
     The file comes first, labels second. `excluded` are container ids that are never managed: guardian's own and the
-    proxy it talks through. `cpus` is the capacity that CPU budgets are shares of. Containers of `compose run`, completed
+    proxy it talks through. What is outside the file's `project` and `containers`, and in the inventory because something of
+    it is owed, is not managed either, nor warned of. `cpus` is the capacity that CPU budgets are shares of. Containers of `compose run`, completed
     one-shots and Swarm tasks are never managed; of a service that has no other container it is known that it has completed.
     `owed` are ids of containers that the ledger holds: one that guardian stopped may look like a completed one-shot, and is none.
     """
@@ -209,13 +210,15 @@ def resolve(
     for container in inventory.containers:
         if container.id in excluded or container.oneoff:
             continue
+        done = container.completed or (container.service in awaited and _ended_well(container))
+        if done:
+            completed.add(container.id)
+        if not _named_by(config, container.service):
+            continue
         problems.extend(f"{container.name}: {problem}" for problem in container.labels.problems)
         if container.swarm:
             problems.append(f"{container.name}: a Swarm task; Swarm would start it again, so it is not managed")
             continue
-        done = container.completed or (container.service in awaited and _ended_well(container))
-        if done:
-            completed.add(container.id)
         label = container.labels.phase
         if container.service.name not in listed and (label is None or label not in phases):
             if label is not None and not done:
@@ -260,6 +263,11 @@ def resolve(
         read_s=inventory.at_s,
         round_s=inventory.round_s,
     )
+
+
+def _named_by(config: Config, key: ServiceKey) -> bool:
+    """Whether the file's `project` or `containers` take this service in."""
+    return key.project in config.projects if key.project else key.name in config.containers
 
 
 def _service(config: Config, key: ServiceKey, phase_number: int, containers: tuple[Container, ...]) -> Service:

@@ -15,6 +15,7 @@ from guardian.expose.orders import Order, OrderKind
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import EntryState, Means
 from guardian.model import ActionKind, Level, Mode, Outcome, Result, ServiceState
+from guardian.scope import scope_of
 from guardian.sense.feed import CHECK_EVERY_S
 from guardian.telemetry import NullTelemetry
 
@@ -393,6 +394,22 @@ def test_a_configuration_that_is_swapped_counts_from_the_next_tick() -> None:
     host.run(CALM_S - 10)
     assert host.snapshots[-1].assessment.level is Level.SOFT
     assert host.stops() == []
+
+
+def test_of_a_project_that_has_left_the_file_only_what_is_owed_is_touched() -> None:
+    """Once another project is named the old one loses nothing more, however short memory is; what it is owed comes back, once."""
+    host = a_host()
+    until_shed(host)
+    host.loop.config = config = a_config(("web",), ("logs",), project="another")
+    host.scope = scope_of(config, host.ledger.open_entries)
+    host.feed.rescope(host.scope)
+    hog = host.engine.external_create("hog", Service(project="", memory=1000 * MIB))
+    host.run(CALM_S)
+    assert host.snapshots[-1].assessment.level is not Level.OK
+    assert ("logs", "engine", "unlisted") in rows(host, "reconcile")
+    host.engine.external_stop(host.engine._world.cells[hog].name)
+    host.run_until(lambda snapshot: not snapshot.entries, within_s=400)
+    assert (host.stops(), host.starts(), host.down - {"hog"}) == (["logs"], ["logs"], set())
 
 
 def test_a_restart_of_guardian_goes_on_with_what_is_owed() -> None:

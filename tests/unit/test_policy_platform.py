@@ -53,6 +53,15 @@ def test_only_what_the_file_or_a_label_puts_into_a_phase_is_managed(container: C
     assert bool(present(resolved(container))) is managed
 
 
+@pytest.mark.parametrize("service", [ServiceKey("former", "extra"), ServiceKey("", "extra")])
+def test_what_the_files_project_and_containers_leave_out_is_not_managed(service: ServiceKey) -> None:
+    """A container outside the file's project and containers is not managed, whatever its name, and not told of; it is known still."""
+    foreign = a_container("extra", service=service, labels=Labels(phase=9, problems=("no number",)))
+    platform = resolved(foreign, a_container("middle"))
+    assert present(platform) == {"middle"}
+    assert (platform.unmanaged, platform.problems, platform.containers[foreign.id]) == ((), (), foreign)
+
+
 def test_guardian_and_its_proxy_are_never_managed() -> None:
     """Guardian's own container and the proxy that it talks through are never managed, be they listed."""
     assert present(resolved(a_container("extra"), a_container("middle"), excluded=frozenset({"extra-1"}))) == {"middle"}
