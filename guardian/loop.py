@@ -255,7 +255,7 @@ class Loop:
         )
         inputs = self._take_orders(inputs, assessment, state, platform, mode)
         decision, after = decide(assessment, sample.host, platform, inputs, state, config, now_s)
-        self._settle(decision, after)
+        self._settle(decision, after, platform)
         self._act(decision, assessment, platform, mode)
         before = self._state
         self._state = after  # at once: if the tick breaks off below, the next one must know what was sent
@@ -384,7 +384,7 @@ class Loop:
             stopped = override is not None and override.kind is others.OverrideKind.STOPPED
             if stopped and now_s < self._taken_down.get(managed.get(event.container_id, _NOBODY), 0.0):
                 continue
-            if override is not None and stopped and event.container_id in managed:
+            if override is not None and stopped and (event.container_id in managed or override.entry is not None):
                 self._stops = (*self._stops, override)
         with self._lock:
             gap = self._gap
@@ -491,7 +491,7 @@ class Loop:
         except LedgerError as error:
             journal.warn(str(error))
 
-    def _settle(self, decision: Decision, after: PolicyState) -> None:
+    def _settle(self, decision: Decision, after: PolicyState, platform: Platform) -> None:
         """Book what sheds were seen to bring, restores that are up or fell, and what must outlive a restart."""
         for settled in decision.settled:
             if settled.signal is None or settled.signal.value.endswith("memory"):
@@ -505,10 +505,7 @@ class Loop:
                 self._book(outcome)
         for service in decision.fallen:
             if (outcome := self._starting.pop(service, None)) is not None:
-                fallen = replace(
-                    outcome, result=Result.FAILED, failed=outcome.action.containers, stopped=(), detail="did not stay up"
-                )
-                self._book(fallen)
+                self._book_fall(outcome, platform)
         if after.rising is None and self._starting and not after.flights:
             for outcome in self._starting.values():  # its entry was closed meanwhile
                 self._book(outcome)
@@ -519,6 +516,19 @@ class Loop:
         if changed:
             now_s, now_wall_s = self._clock.monotonic(), self._clock.wall()
             self._ledger.remember(memory.to_ledger(key, after.memos[key], now_s, now_wall_s) for key in changed)
+
+    def _book_fall(self, outcome: Outcome, platform: Platform) -> None:
+        """What was started is down again: it is owed still, unless somebody stopped it."""
+        entry = next((one for one in self._ledger.open_entries if one.restore_id == outcome.action.id), None)
+        stop = None if entry is None else others.stop_of(entry, self._stops, self._signalled, self._clock.wall())
+        if stop is not None and self._ledger.yield_to(stop) and stop in self._stops:  # else its event is still to be counted
+            self._telemetry.overridden("stopped")
+        detail = "did not stay up" if stop is None else "somebody stopped it"
+        fallen = replace(outcome, result=Result.FAILED, failed=outcome.action.containers, stopped=(), detail=detail)
+        try:
+            self._ledger.fell(fallen, platform.containers, self._rows.of(fallen))
+        except LedgerError as error:
+            journal.warn(str(error))
 
     def _act(self, decision: Decision, assessment: Assessment, platform: Platform, mode: Mode) -> None:
         """Enter what will be owed, then hand over. In observe mode nothing leaves this process, save a restore by order."""

@@ -154,6 +154,13 @@ class Ledger:
                 changed = [transitions.restored(one, outcome) for one in waiting if one.restore_id == action.id]
             self._keep(changed, [row or row_of(outcome)])
 
+    def fell(self, outcome: Outcome, containers: Mapping[str, Container], row: HistoryRow | None = None) -> None:
+        """As `settle`, of a start that worked and did not last; `containers` by id, as they are seen now."""
+        with self._lock:
+            waiting = (one for one in self._entries.values() if one.state is EntryState.RESTORING)
+            changed = [transitions.fell(one, outcome, containers) for one in waiting if one.restore_id == outcome.action.id]
+            self._keep(changed, [row or row_of(outcome)])
+
     def measured(self, action_id: str, relief_bytes: int) -> None:
         """What a shed gave back, seen later: completes its entry, if that is still open, and its history."""
         with self._lock:

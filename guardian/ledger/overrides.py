@@ -88,6 +88,21 @@ def believed(
     )
 
 
+def stop_of(restoring: Entry, found: Iterable[Override], killed: Mapping[str, str], now_wall_s: float) -> Override | None:
+    """The stop by somebody that ended what guardian has just started for this entry, if one did.
+
+    `found` are the stops of which it is not clear yet who made them. A list may be faster than the event of an end: then
+    the signal tells (`killed`).
+    """
+    for stop in found:
+        if stop.entry is not None and stop.entry.restore_id == restoring.restore_id:
+            return stop
+    for one in restoring.owed:
+        if one.id in killed:
+            return Override(OverrideKind.STOPPED, one.id, one.name, now_wall_s, restoring)
+    return None
+
+
 def _started(event: EngineEvent, holder: Entry | None, context: Context) -> Override | None:
     if holder is None or holder.state is not EntryState.SHED or holder.means is Means.THROTTLE:
         return None
@@ -101,9 +116,10 @@ def _started(event: EngineEvent, holder: Entry | None, context: Context) -> Over
 
 
 def _stopped(event: EngineEvent, holder: Entry | None) -> Override | None:
-    """A container that an entry holds was stopped by guardian, unless the engine had brought it back since."""
+    """A container that an entry holds was stopped by guardian, unless the engine or guardian's own start had brought it back since."""
     if holder is None or holder.means is Means.THROTTLE:
         return Override(OverrideKind.STOPPED, event.container_id, event.name, event.at_wall_s)
-    if holder.returned_wall_s is None or event.at_wall_s <= holder.returned_wall_s:
+    back_wall_s = holder.restore_sent_wall_s if holder.state is EntryState.RESTORING else holder.returned_wall_s
+    if back_wall_s is None or event.at_wall_s <= back_wall_s:
         return None
     return Override(OverrideKind.STOPPED, event.container_id, event.name, event.at_wall_s, holder)

@@ -177,6 +177,21 @@ def restored(entry: Entry, outcome: Outcome) -> Entry:
     return conclude(pay(entry, started), Closed.RESTORED, outcome.at_wall_s)
 
 
+def fell(entry: Entry, outcome: Outcome, containers: Mapping[str, Container]) -> Entry:
+    """The start worked, and what it started did not stay up: SHED again with what is down. `containers` by id, as seen now.
+
+    That end is recorded as the newest, and the start is over: else the next list would take the run that it began for a
+    restore that worked.
+    """
+    _require(entry, "fell", EntryState.RESTORING)
+    if outcome.action.id != entry.restore_id:
+        raise LedgerError(f"entry {entry.id}: its start is action {entry.restore_id}, not {outcome.action.id}")
+    entry = pay(entry, (one.id for one in entry.owed if one.id in containers and containers[one.id].state.up))
+    ends = {one.id: containers[one.id].finished_wall_s for one in entry.owed if one.id in containers}
+    entry = _each(entry, lambda one: replace(one, finished_wall_s=ends.get(one.id, one.finished_wall_s)))
+    return conclude(replace(entry, restore_sent_wall_s=None), Closed.RESTORED, outcome.at_wall_s)
+
+
 def pay(entry: Entry, container_ids: Iterable[str]) -> Entry:
     """Guardian no longer owes a start of these: they run, or somebody else has taken them over."""
     ids = frozenset(container_ids)

@@ -176,7 +176,7 @@ def follow_restore(
         return replace(state, rising=None), (), ()
     ids = tuple(one.id for one in entry.containers if one.stopped)
     how, rising = restore.rise(rising, ids, platform, config, now_s)
-    if not how:
+    if not how or (how == "fell" and not inputs.engine_ready):  # what ended with the engine may come back with it
         return replace(state, rising=rising), (), ()
     state = replace(state, rising=None)
     if how == "fell":

@@ -175,13 +175,17 @@ def _not_yet(
 
 
 def rise(rising: Rising, containers: tuple[str, ...], platform: Platform, config: Config, now_s: float) -> tuple[str, Rising]:
-    """How a restore is doing: `up`, `fell`, `late` (runs, not healthy in time) or empty: wait."""
+    """How a restore is doing: `up` (or it has done its work and ended), `fell`, `late` (runs, not healthy in time) or empty: wait."""
     there = [platform.containers[container_id] for container_id in containers if container_id in platform.containers]
     newer = platform.read_s is not None and platform.read_s > rising.since_s
     if not newer:
         return "", rising
-    if not there or any(one.state not in (ContainerState.RUNNING, ContainerState.RESTARTING) for one in there):
+    at_work = [one for one in there if one.id not in platform.completed]
+    if not there or any(one.state not in (ContainerState.RUNNING, ContainerState.RESTARTING) for one in at_work):
         return "fell", rising
+    if not at_work:
+        return "up", rising
+    there = at_work
     healths = {one.health for one in there} - {Health.NONE}
     running = all(one.state is ContainerState.RUNNING for one in there)
     if not running:

@@ -120,6 +120,13 @@ def test_a_stop_of_what_the_engine_had_brought_back_gives_its_entry_up() -> None
     assert [(one.kind, one.entry) for one in found] == [(OverrideKind.STOPPED, entry)]
 
 
+def test_a_stop_of_what_guardian_has_started_gives_its_entry_up() -> None:
+    """A stop after guardian's own start gives the entry up; one that is told late, from before it, does not."""
+    entry = restoring(a_container())
+    assert [one.entry for one in play("kill 15", "die", "stop", entries=[entry], at=105)] == [entry]
+    assert play("kill 15", "die", "stop", entries=[entry], at=90) == []
+
+
 def test_a_stop_by_somebody_counts_once_it_is_clear_that_the_engine_did_not_end() -> None:
     """A stop by somebody counts once it is clear that the engine did not end."""
     (stop,) = play("kill 15", "die", "stop")

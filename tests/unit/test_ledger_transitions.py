@@ -6,12 +6,27 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from support.ledgers import KIBANA, T0, a_container, an_action, an_outcome, by_id, intended, restoring, sent, shed
+from support.ledgers import (
+    KIBANA,
+    T0,
+    a_container,
+    an_action,
+    an_outcome,
+    by_id,
+    ended,
+    intended,
+    look,
+    restoring,
+    sent,
+    shed,
+    started,
+)
 
 from guardian.errors import LedgerError
 from guardian.ledger import transitions
 from guardian.ledger.entries import Closed, Entry, EntryState, Means
-from guardian.model import Action, ActionKind, Result
+from guardian.ledger.reconcile import FindingKind, Reconciled
+from guardian.model import Action, ActionKind, ContainerState, Result
 
 
 def test_an_intended_shed_remembers_what_a_restore_will_need() -> None:
@@ -135,6 +150,25 @@ def test_a_partial_restore_owes_only_the_rest() -> None:
     assert [one.id for one in entry.owed] == ["c2"]
 
 
+def test_a_start_that_did_not_last_is_owed_as_of_its_newest_end() -> None:
+    """A start that did not last is owed for what is down, and the end that was seen is no sign of another run."""
+    action = an_action("r1", ActionKind.RESTORE, ("c1", "c2"))
+    first, second = a_container("c1"), a_container("c2", number=2)
+    down, up = ended(first, T0 + 105), started(second, T0 + 101)
+    entry = transitions.fell(restoring(first, second), an_outcome(action, Result.FAILED), by_id(down, up))
+    assert (entry.state, [one.id for one in entry.owed]) == (EntryState.SHED, ["c1"])
+    assert look(entry, down, up, at=110) == Reconciled()
+    (override,) = look(entry, started(first, T0 + 120), up, at=121).findings
+    assert override.kind is FindingKind.OVERRIDE_STARTED
+
+
+def test_a_start_that_did_not_last_owes_nothing_of_what_runs() -> None:
+    """Where all of it is up after all, as what somebody has paused is, the entry is closed."""
+    paused = replace(started(a_container(), T0 + 101), state=ContainerState.PAUSED)
+    outcome = an_outcome(an_action("r1", ActionKind.RESTORE), Result.FAILED)
+    assert transitions.fell(restoring(a_container()), outcome, by_id(paused)).closed is Closed.RESTORED
+
+
 def test_a_lifted_quota_closes_the_throttle() -> None:
     """A lifted quota closes the throttle, whichever containers run now."""
     action, lift = an_action(kind=ActionKind.THROTTLE), an_action("u1", ActionKind.UNTHROTTLE, ("other",))
@@ -183,6 +217,12 @@ IMPOSSIBLE: dict[str, Callable[[], object]] = {
     ),
     "to end a restore by another": lambda: transitions.restored(
         restoring(a_container()), an_outcome(an_action("r2", ActionKind.RESTORE))
+    ),
+    "to fall without being started": lambda: transitions.fell(
+        shed(a_container()), an_outcome(an_action("r1", ActionKind.RESTORE)), {}
+    ),
+    "to fall by another": lambda: transitions.fell(
+        restoring(a_container()), an_outcome(an_action("r2", ActionKind.RESTORE)), {}
     ),
     "to measure what was not sent": lambda: transitions.measured(intended(a_container()), 1),
     "to follow a stranger": lambda: transitions.follow(shed(a_container()), "c9", a_container("new")),

@@ -268,6 +268,26 @@ def test_a_restore_is_up_when_it_is_healthy_or_has_run_for_long_enough(
         assert found == (how if now_s == after_s else "")
 
 
+def test_a_restore_whose_service_has_done_its_work_is_up() -> None:
+    """What has completed since its start is up, as far as a restore goes; beside it every other replica must be."""
+    done, down = a_container("a", state=ContainerState.EXITED), a_container("a", 2, state=ContainerState.EXITED)
+    for there, how in (([done], "up"), ([done, down], "fell")):
+        platform = Platform({}, containers={one.id: one for one in there}, completed=frozenset({done.id}), read_s=2.0)
+        assert rise(Rising(key("a"), 1.0), tuple(platform.containers), platform, a_config(("a",)), 2.0)[0] == how
+
+
+def test_while_the_engine_is_away_no_restore_fell() -> None:
+    """What is down while the engine does not answer may come back with it: its restore is judged once it does."""
+    world = a_world(("a",)).add_shed("a", 1)
+    world.end_all(world.tick())
+    world.tick()
+    world.set_state("a", ContainerState.EXITED)
+    world.engine_ready = False
+    assert world.tick().fallen == ()
+    world.engine_ready = True
+    assert world.tick().fallen == (key("a"),)
+
+
 def test_a_list_from_before_the_start_says_nothing() -> None:
     """A list from before the start says nothing about it."""
     platform = Platform({}, containers={"a-1": a_container("a", state=ContainerState.EXITED)}, read_s=5.0)
