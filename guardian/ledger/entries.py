@@ -26,7 +26,7 @@ class Closed(StrEnum):
     FAILED = "failed"  # the stop failed: nothing was shed
     OVERRIDDEN = "overridden"  # somebody started it
     RETURNED = "returned"  # the engine brought it back, and it stayed through probation
-    REMOVED = "removed"  # the container is gone for a day
+    REMOVED = "removed"  # the container is gone for a day; with a lowered quota: is gone
     FORGOTTEN = "forgotten"  # an operator said so
     SUPERSEDED = "superseded"  # a newer stop of the same service took its obligations over
 

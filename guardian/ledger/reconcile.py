@@ -40,7 +40,7 @@ class FindingKind(StrEnum):
     RESEND_STOP = "resend_stop"  # it was ended by signal and the engine restarted it: the API stop is due
     FOLLOWED = "followed"  # recreated: the entry follows the new container
     GONE = "gone"  # its containers are not there; closed after a day
-    REMOVED = "removed"  # a day later
+    REMOVED = "removed"  # a day later; of what was throttled at once
     UNLISTED = "unlisted"  # no phase lists it any more: restored once, then unmanaged
     NEVER_SENT = "never_sent"  # intended, and never called
     OURS = "ours"  # the answer was lost, and the stop took effect
@@ -404,8 +404,11 @@ def _judge_throttled(entry: Entry, seen: _Seen) -> tuple[Entry, list[Finding]]:
         owed = {one.id for one in (*doubted, *entry.owed)}
         containers = tuple(replace(one, stopped=True) if one.id in owed else one for one in entry.containers)
         entry = conclude(replace(entry, containers=containers), Closed.FAILED, seen.now_wall_s)
+    if entry.state is EntryState.SHED and all(seen.of(one) is None for one in entry.owed):
+        findings.append(_found(FindingKind.REMOVED, entry, entry.owed))  # and its quota with it: a successor has its own
+        entry = close(entry, Closed.REMOVED, seen.now_wall_s)
     if entry.state is EntryState.SHED:
-        entry = _note_absence(entry, seen, findings)
+        entry = _note_listing(entry, seen, findings)
     return entry, findings
 
 

@@ -159,8 +159,9 @@ def restoring(entry: Entry, action: Action, now_wall_s: float) -> Entry:
     if action.kind is not wanted or action.service != entry.service:
         raise LedgerError(f"entry {entry.id} of {entry.service}: cannot be restored by a {action.kind} of {action.service}")
     foreign = set(action.containers) - {one.id for one in entry.owed}
-    if foreign and wanted is ActionKind.RESTORE:
-        raise LedgerError(f"entry {entry.id}: guardian did not stop {', '.join(sorted(foreign))}, so it must not start them")
+    if foreign:
+        did, do = ("stop", "start") if wanted is ActionKind.RESTORE else ("throttle", "lift the quota of")
+        raise LedgerError(f"entry {entry.id}: guardian did not {did} {', '.join(sorted(foreign))}, so it must not {do} them")
     return replace(entry, state=EntryState.RESTORING, restore_id=action.id, restore_sent_wall_s=now_wall_s)
 
 
@@ -172,8 +173,6 @@ def restored(entry: Entry, outcome: Outcome) -> Entry:
         raise LedgerError(f"entry {entry.id}: its start is action {entry.restore_id}, not {action.id}")
     told = outcome.result is Result.DONE or bool(outcome.failed)
     started = frozenset(action.containers) - frozenset(outcome.failed) if told else frozenset()
-    if entry.means is Means.THROTTLE and outcome.result is Result.DONE:
-        started = frozenset(one.id for one in entry.owed)  # the action names those that run now
     return conclude(pay(entry, started), Closed.RESTORED, outcome.at_wall_s)
 
 

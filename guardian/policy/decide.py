@@ -5,7 +5,7 @@ One pass: take in what has ended, see what it brought, shed if a signal asks for
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from guardian.config.schema import Config
 from guardian.ledger.entries import Entry, EntryState, Means
@@ -301,8 +301,8 @@ def _restore(
     if inputs.observe:  # what was stopped before guardian left enforce is started only by order
         owed = tuple(entry for entry in owed if any(entry.service == service for service, _ in state.ordered))
     found = restore.waiting(owed, state.virtual, platform)
-    throttled = _throttled(inputs, state, platform, now_s)
-    there = {one.service for one in found} | set(throttled)
+    lifts = _lifts(inputs, state, platform, now_s)
+    there = {one.service for one in found} | {one.service for one in lifts}
     state = replace(state, ordered=tuple(one for one in state.ordered if one[0] in there))
     if not there:
         return decision, state
@@ -318,9 +318,9 @@ def _restore(
     if ordered and not closed and assessment.level is not Level.HARD:
         one = restore.in_order(ordered, platform)[0]
         return _start(decision, one, assessment, platform, state, config, now_s, by=who[one.service])
-    lifted = [key for key in throttled if key in who]
-    if lifted and not closed:
-        return _unthrottle(decision, lifted[0], inputs, platform, state, config, now_s, by=who[lifted[0]])
+    lifted = next((one for one in lifts if one.service in who), None)
+    if lifted is not None and not closed:
+        return _unthrottle(decision, lifted, state, config, now_s, by=who[lifted.service])
     if not closed and not config.restoring.enabled:
         closed = "disabled"
     if not closed and _only_assumed(state, config, now_s):
@@ -336,8 +336,8 @@ def _restore(
         return replace(decision, held=(*decision.held, *held), next_restore=following), state
     state = replace(state, memos=choice.memos)
     decision = replace(decision, held=(*decision.held, *choice.held))
-    if throttled:
-        return _unthrottle(decision, throttled[0], inputs, platform, state, config, now_s)
+    if lifts:
+        return _unthrottle(decision, lifts[0], state, config, now_s)
     if choice.take is None:
         return decision, state
     return _start(decision, choice.take, assessment, platform, state, config, now_s)
@@ -350,20 +350,38 @@ def _only_assumed(state: PolicyState, config: Config, now_s: float) -> bool:
     return state.began_s is not None and now_s - state.began_s < longest
 
 
-def _throttled(inputs: Inputs, state: PolicyState, platform: Platform, now_s: float) -> list[ServiceKey]:
-    """Services whose quota is to be put back, lowest phase first. They are the ledger's, so that a crash forgets none.
+@dataclass(frozen=True, slots=True)
+class _Lift:
+    """A quota to put back: `cores` as it was (None: there was none), on those of its containers that run."""
 
-    Observe mode lifts what it pretended, and what is owed in truth only by order.
+    service: ServiceKey
+    phase: int
+    containers: tuple[str, ...]
+    cores: float | None = None
+
+
+def _lifts(inputs: Inputs, state: PolicyState, platform: Platform, now_s: float) -> list[_Lift]:
+    """Quotas to put back now, lowest phase first. They are the ledger's, so that a crash forgets none.
+
+    Each is put back on the very containers on which it was lowered, whether or not the file lists their service still: a
+    container that was created since has its own. Observe mode lifts what it pretended, and what is owed in truth only by order.
     """
-    keys = set(owed_throttles(inputs.entries))
-    if inputs.observe:
-        keys = {key for key in keys if any(key == service for service, _ in state.ordered)} | set(state.throttled)
+    owed = owed_throttles(inputs.entries)
+    found = []
+    for key in owed.keys() | (state.throttled.keys() if inputs.observe else set()):
+        service, entry = platform.services.get(key), owed.get(key)
+        if entry is not None and (not inputs.observe or any(key == ordered for ordered, _ in state.ordered)):
+            there = (platform.containers[one.id] for one in entry.owed if one.id in platform.containers)
+            running = tuple(one.id for one in there if one.state.up)
+            found.append(_Lift(key, entry.phase if service is None else service.phase, running, entry.expected_cores))
+        elif service is not None and key in state.throttled:
+            found.append(_Lift(key, service.phase, tuple(one.id for one in service.up)))
 
-    def ready(key: ServiceKey) -> bool:
-        retry_s = state.memo(key).retry_at_s
-        return key in platform.services and bool(platform.services[key].up) and (retry_s is None or now_s >= retry_s)
+    def ready(one: _Lift) -> bool:
+        retry_s = state.memo(one.service).retry_at_s
+        return bool(one.containers) and (retry_s is None or now_s >= retry_s)
 
-    return sorted(filter(ready, keys), key=lambda key: (platform.services[key].phase, key))
+    return sorted(filter(ready, found), key=lambda one: (one.phase, one.service))
 
 
 def _start(
@@ -398,27 +416,18 @@ def _start(
 
 
 def _unthrottle(
-    decision: Decision,
-    key: ServiceKey,
-    inputs: Inputs,
-    platform: Platform,
-    state: PolicyState,
-    config: Config,
-    now_s: float,
-    by: str = "",
+    decision: Decision, lift: _Lift, state: PolicyState, config: Config, now_s: float, by: str = ""
 ) -> tuple[Decision, PolicyState]:
-    service = platform.services[key]
-    entry = owed_throttles(inputs.entries).get(key)
     state = replace(state, actions=state.actions + 1)
     action = Action(
         id=f"{state.run_id}-{state.actions}",
         kind=ActionKind.UNTHROTTLE,
-        service=key,
-        phase=service.phase,
-        containers=tuple(container.id for container in service.up),
+        service=lift.service,
+        phase=lift.phase,
+        containers=lift.containers,
         reason="operator" if by else "room",
         deadline_s=float(config.engine.timeout),
-        cores=None if entry is None else entry.expected_cores,
+        cores=lift.cores,
         by=by,
     )
     return replace(decision, actions=(action,)), replace(

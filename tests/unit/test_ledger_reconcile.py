@@ -421,11 +421,28 @@ def test_a_throttle_without_an_answer_is_owed() -> None:
     assert only(found).means is Means.THROTTLE
 
 
+def throttled() -> Entry:
+    action = an_action(kind=ActionKind.THROTTLE)
+    return transitions.settled(sent(a_container(), action=action), an_outcome(action))
+
+
 def test_a_throttled_service_that_runs_is_no_override() -> None:
     """A throttled service that runs is no override."""
-    action = an_action(kind=ActionKind.THROTTLE)
-    entry = transitions.settled(sent(a_container(), action=action), an_outcome(action))
-    assert look(entry, started(a_container(), T0 + 40), at=50) == Reconciled()
+    assert look(throttled(), started(a_container(), T0 + 40), at=50) == Reconciled()
+
+
+def test_a_lowered_quota_goes_with_its_container() -> None:
+    """Where a throttled container was removed or recreated its quota went with it: nothing is owed to its successor."""
+    found = look(throttled(), a_container("c2"), at=50)
+    assert kinds(found) == [FindingKind.REMOVED]
+    assert only(found).closed is Closed.REMOVED
+
+
+def test_a_throttled_service_that_has_left_the_file_is_owed_its_quota_still() -> None:
+    """A throttled service that has left the file is told of, and owed its quota still."""
+    found = look(throttled(), a_container(), at=50, listed={})
+    assert kinds(found) == [FindingKind.UNLISTED]
+    assert only(found).state is EntryState.SHED
 
 
 # --- when to leave things alone -------------------------------------------------------------------------------------

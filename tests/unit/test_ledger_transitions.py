@@ -26,7 +26,7 @@ from guardian.errors import LedgerError
 from guardian.ledger import transitions
 from guardian.ledger.entries import Closed, Entry, EntryState, Means
 from guardian.ledger.reconcile import FindingKind, Reconciled
-from guardian.model import Action, ActionKind, ContainerState, Result
+from guardian.model import Action, ActionKind, Container, ContainerState, Result
 
 
 def test_an_intended_shed_remembers_what_a_restore_will_need() -> None:
@@ -169,19 +169,29 @@ def test_a_start_that_did_not_last_owes_nothing_of_what_runs() -> None:
     assert transitions.fell(restoring(a_container()), outcome, by_id(paused)).closed is Closed.RESTORED
 
 
-def test_a_lifted_quota_closes_the_throttle() -> None:
-    """A lifted quota closes the throttle, whichever containers run now."""
-    action, lift = an_action(kind=ActionKind.THROTTLE), an_action("u1", ActionKind.UNTHROTTLE, ("other",))
-    entry = transitions.settled(sent(a_container(), action=action), an_outcome(action))
-    entry = transitions.restored(transitions.restoring(entry, lift, T0 + 50), an_outcome(lift))
+def throttled(*containers: Container) -> Entry:
+    action = an_action(kind=ActionKind.THROTTLE, containers=tuple(one.id for one in containers))
+    return transitions.settled(sent(*containers, action=action), an_outcome(action))
+
+
+def test_a_lifted_quota_closes_the_throttle_once_no_container_has_it_still() -> None:
+    """A lifted quota is owed no more on the containers on which it was lifted; the last one closes the throttle."""
+    entry = throttled(a_container("c1"), a_container("c2", number=2))
+    for lift in (an_action("u1", ActionKind.UNTHROTTLE), an_action("u2", ActionKind.UNTHROTTLE, ("c2",))):
+        assert entry.open
+        entry = transitions.restored(transitions.restoring(entry, lift, T0 + 50), an_outcome(lift))
     assert entry.closed is Closed.RESTORED
+
+
+def test_a_quota_that_guardian_did_not_lower_is_not_lifted() -> None:
+    """A container whose quota guardian did not lower, as one that was created since, is not given the old one."""
+    with pytest.raises(LedgerError, match="did not throttle c9"):
+        transitions.restoring(throttled(a_container()), an_action("u1", ActionKind.UNTHROTTLE, ("c9",)), T0 + 50)
 
 
 def test_a_stop_does_not_take_a_throttle_over() -> None:
     """A stop does not take a throttle over: the quota is still to be lifted."""
-    throttle = an_action("t1", ActionKind.THROTTLE)
-    throttled = transitions.settled(sent(a_container(), action=throttle), an_outcome(throttle))
-    _, closed = transitions.supersede(sent(a_container()), [throttled], T0 + 50)
+    _, closed = transitions.supersede(sent(a_container()), [throttled(a_container())], T0 + 50)
     assert closed == ()
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from support.virtual_host import MIB, Phase, VirtualHost, a_config, key
 
+from guardian.config.schema import Resources, ServiceConfig
 from guardian.engine.simulated.behaviour import Shape, ramp_to, steady
-from guardian.engine.simulated.scenario import Host, HostStep, Scenario, Service, Stop
+from guardian.engine.simulated.scenario import Host, HostStep, Limits, Scenario, Service, Stop
 from guardian.errors import LedgerError
 from guardian.expose.orders import Order, OrderKind
 from guardian.expose.snapshot import Snapshot
@@ -18,6 +19,7 @@ from guardian.model import ActionKind, Level, Mode, Outcome, Result, ServiceStat
 from guardian.scope import scope_of
 from guardian.sense.feed import CHECK_EVERY_S
 from guardian.telemetry import NullTelemetry
+from guardian.units import Cores
 
 PRESSED_S = 20.0  # from here on the host's memory is soft: 84% of 4 GiB
 CALM_S = 60.0
@@ -410,6 +412,42 @@ def test_of_a_project_that_has_left_the_file_only_what_is_owed_is_touched() -> N
     host.engine.external_stop(host.engine._world.cells[hog].name)
     host.run_until(lambda snapshot: not snapshot.entries, within_s=400)
     assert (host.stops(), host.starts(), host.down - {"hog"}) == (["logs"], ["logs"], set())
+
+
+def a_throttled_host() -> VirtualHost:
+    """`burn` runs with the quota that CPU pressure has lowered; the pressure ends later."""
+    steps = (HostStep(at=PRESSED_S, cpu=steady(3.2)), HostStep(at=3 * CALM_S, cpu=steady(0.2)))
+    services = {"db": Service(), "burn": Service(cpu=1.5, limits=Limits(cpus=2.0))}
+    reserved = ServiceConfig(on_pressure="throttle", reservations=Resources(cpus=Cores(0.5)))
+    host = VirtualHost(
+        Scenario(host=Host(steps=steps), services=services),
+        a_config(Phase(("db",), protected=True), ("burn",), services={"burn": reserved}),
+    )
+    host.run_until(lambda snapshot: any(entry.state is EntryState.SHED for entry in snapshot.entries), within_s=3 * CALM_S)
+    assert quotas(host) == [("burn", 0.5)]
+    return host
+
+
+def quotas(host: VirtualHost) -> list[tuple[str, float | None]]:
+    """What was set on containers that are there, by service."""
+    return [(call.service.name, call.cores) for call in host.engine.calls if call.kind == "quota" and call.service is not None]
+
+
+def test_a_throttled_service_that_leaves_the_file_gets_its_quota_back() -> None:
+    """The quota of a service that leaves the file while it is throttled is put back, and nothing is owed then."""
+    host = a_throttled_host()
+    host.loop.config = a_config(Phase(("db",), protected=True))
+    host.run_until(lambda snapshot: not snapshot.entries, within_s=300)
+    assert quotas(host) == [("burn", 0.5), ("burn", 2.0)]
+
+
+def test_the_limits_of_what_is_recreated_while_it_was_throttled_are_left_alone() -> None:
+    """A container that is created anew while the old one was throttled keeps the limits that it was created with."""
+    host = a_throttled_host()
+    host.engine.external_recreate("burn")
+    host.run(300)
+    assert host.ledger.open_entries == ()
+    assert len([call for call in host.engine.calls if call.kind == "quota"]) == 1
 
 
 def test_a_restart_of_guardian_goes_on_with_what_is_owed() -> None:

@@ -26,7 +26,7 @@ from support.policy import (
 )
 
 from guardian.config.schema import HostConfig, Resources, RestoringConfig, ServiceConfig, SheddingConfig, ThresholdsConfig
-from guardian.ledger.entries import Entry
+from guardian.ledger.entries import Entry, EntryContainer, Means
 from guardian.model import Action, ActionKind, ContainerState, Decision, Health, Level, Result, ServiceKey, Signal
 from guardian.policy.decide import refusal
 from guardian.policy.platform import Platform
@@ -517,6 +517,26 @@ def test_a_throttle_that_suffices_is_followed_by_nothing_until_it_is_lifted() ->
     assert (action.kind, action.service, action.cores) == (ActionKind.UNTHROTTLE, key("extra"), 2.0)
     world.end(action)
     assert [later.actions for later in world.ticks(20)] == [()] * 20
+
+
+@pytest.mark.parametrize("by", ["", "ada"])
+def test_what_has_left_the_file_gets_its_quota_back(by: str) -> None:
+    """The quota of a service that no phase lists any more is put back, by the rules and by order."""
+    world = a_world().add("former", cores=0.5)
+    world.entries[key("former")] = an_entry("former", 2, means=Means.THROTTLE, expected_cores=2.0)
+    action = only(world.tick(restore_orders=((key("former"), by),) if by else ()))
+    assert (action.kind, action.containers, action.cores, action.by) == (ActionKind.UNTHROTTLE, ("former-1",), 2.0, by)
+
+
+def test_a_quota_is_put_back_only_where_it_was_lowered() -> None:
+    """Only the containers whose quota was lowered get the old one back; one that was created since keeps its own."""
+    world = a_world(THROTTLED).add("extra", cores=0.5, replicas=2)
+    was = tuple(EntryContainer(one, one, 1, stopped=True) for one in ("extra-2", "removed"))
+    world.entries[key("extra")] = an_entry("extra", 3, means=Means.THROTTLE, containers=was)
+    assert only(world.tick()).containers == ("extra-2",)
+    world = a_world(THROTTLED).add("extra", cores=0.5)
+    world.entries[key("extra")] = an_entry("extra", 3, means=Means.THROTTLE, containers=was)
+    assert world.tick().actions == ()
 
 
 def test_a_throttle_that_failed_counts_as_tried() -> None:
