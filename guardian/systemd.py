@@ -14,9 +14,6 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
-        self.watchdog_interval_s = _watchdog_interval_s(environ)
-        """Seconds within which the manager wants a `watchdog()`; None: it has no watchdog for this process.
-        Half of it is a good pace (sd_watchdog_enabled(3))."""
 
     def ready(self) -> None:
         """Start-up, or a reload, is complete."""
@@ -50,15 +47,3 @@ def _address(path: str) -> str | None:
     if path.startswith("@"):
         return "\0" + path[1:]
     return path if path.startswith("/") else None
-
-
-def _watchdog_interval_s(environ: Mapping[str, str]) -> float | None:
-    """WATCHDOG_USEC, unless WATCHDOG_PID says that another process is meant."""
-    pid = environ.get("WATCHDOG_PID")
-    if pid is not None and pid != str(os.getpid()):
-        return None
-    try:
-        interval_us = int(environ.get("WATCHDOG_USEC", ""))
-    except ValueError:
-        return None
-    return interval_us / 1e6 if interval_us > 0 else None

@@ -77,16 +77,9 @@ class ComposeCalls:
 
     def create(self, services: Sequence[str], within_s: float = CREATE_WITHIN_S) -> None:
         """Create the containers of `services` that do not exist, with their networks and volumes, and start none."""
-        self._up(["--no-start"], services, within_s)
-
-    def up(self, services: Sequence[str], within_s: float = CREATE_WITHIN_S) -> None:
-        """Create the containers of `services` that do not exist, and start them all; what exists is not made anew."""
-        self._up(["--detach"], services, within_s)
-
-    def _up(self, how: Sequence[str], services: Sequence[str], within_s: float) -> None:
         if not services:  # Compose would take that for all of them
             return
-        self.compose.run([*self._which(), "up", *how, "--no-deps", "--no-recreate", *services], within_s)
+        self.compose.run([*self._which(), "up", "--no-start", "--no-deps", "--no-recreate", *services], within_s)
 
     def _which(self) -> list[str]:
         files = [word for file in self.files for word in ("--file", str(file))]

@@ -379,7 +379,3 @@ class Config(Base, frozen=True, kw_only=True):
         if self.project is None:
             return ()
         return (self.project,) if isinstance(self.project, str) else self.project
-
-    def phase_of(self, name: str) -> PhaseConfig | None:
-        """The phase that lists the service `name`."""
-        return next((phase for phase in self.phases if name in phase.services), None)

@@ -127,9 +127,6 @@ class Store:
         self._committed = 0  # all tickets up to this one are on disk
         self._failed = 0  # all tickets up to this one were tried
         self._closing = False
-        self._late_writes = 0
-        self._write_failures = 0
-        self._dropped_rows = 0
         self._pruned_s: float | None = None
         self._image = _Batch()  # all that must be in the file, to write it anew if the file is lost
         self._connection: sqlite3.Connection | None = self._open()
@@ -192,21 +189,6 @@ class Store:
         return read_rows(self._path, limit, since_wall_s, service, own=True)
 
     @property
-    def late_writes(self) -> int:
-        """Writes that missed their deadline."""
-        return self._late_writes
-
-    @property
-    def write_failures(self) -> int:
-        """Transactions that failed; each was tried again."""
-        return self._write_failures
-
-    @property
-    def dropped_rows(self) -> int:
-        """Rows of history given up because too many waited for the disk."""
-        return self._dropped_rows
-
-    @property
     def pending(self) -> int:
         """Hand-overs that are not on disk yet."""
         with self._changed:
@@ -232,8 +214,6 @@ class Store:
             else:
                 self._changed.wait_for(lambda: self._committed >= number, deadline_s)
             committed = self._committed >= number
-            if not committed and deadline_s is not None:
-                self._late_writes += 1
         if not committed and deadline_s is not None:
             self._telemetry.ledger_late()
         return committed
@@ -244,7 +224,6 @@ class Store:
         while len(rows) > HISTORY_PENDING:
             observed = next((place for place, row in enumerate(rows) if row.result == "observed"), 0)
             del rows[observed]
-            self._dropped_rows += 1
 
     # --- the writer -------------------------------------------------------------------------------------------------
 
@@ -267,7 +246,6 @@ class Store:
                     self._pending = batch
                     self._bound_history()
                     self._failed = number
-                    self._write_failures += 1
                 self._changed.notify_all()
             if error is None:
                 pause_s = RETRY_MIN_S

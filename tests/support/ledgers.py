@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,20 @@ def look(entry: Entry, *containers: Container, at: float, **context: Any) -> Rec
 
 def by_id(*containers: Container) -> Mapping[str, Container]:
     return {one.id: one for one in containers}
+
+
+class Counting(NullTelemetry):
+    """Counts what the ledger reports."""
+
+    def __init__(self) -> None:
+        self.late = 0
+        self.failed_once = threading.Event()
+
+    def ledger_late(self) -> None:
+        self.late += 1
+
+    def ledger_failed(self) -> None:
+        self.failed_once.set()
 
 
 def a_store(directory: Path, **options: Any) -> Store:

@@ -92,16 +92,16 @@ def test_compose_that_can_read_more_than_guardian_is_believed(tmp_path: Path) ->
     assert (project.name, list(project.services), project.directory) == ("named", ["a"], tmp_path)
 
 
-def test_created_and_started_are_only_the_services_that_are_named(tmp_path: Path, file: Path) -> None:
-    """Services are created or started alone, without what they depend on, and what exists is not made anew."""
+def test_created_are_only_the_services_that_are_named(tmp_path: Path, file: Path) -> None:
+    """Services are created alone, without what they depend on, and what exists is not made anew."""
     made = ComposeCalls(stand_in(tmp_path, "true"), (file,), file.parent, "app")
     made.create(["db"])
-    made.up(["db", "web"])
+    made.create(["db", "web"])
     made.create([])
     which = f"--file {file} --project-directory {file.parent} --project-name app"
     assert calls(tmp_path) == [
         f"{which} up --no-start --no-deps --no-recreate db",
-        f"{which} up --detach --no-deps --no-recreate db web",
+        f"{which} up --no-start --no-deps --no-recreate db web",
     ]
 
 
@@ -118,7 +118,7 @@ def test_a_call_that_fails_says_what_compose_said(tmp_path: Path, file: Path) ->
         failing.create(["db"])
     hanging = ComposeCalls(stand_in(tmp_path, "exec sleep 60"), (file,), file.parent, "app")
     with pytest.raises(ComposeError, match=r"not done within 0\.1 s"):
-        hanging.up(["db"], within_s=0.1)
+        hanging.create(["db"], within_s=0.1)
     with pytest.raises(ComposeError, match="No such file"):
         Compose((str(tmp_path / "none"),), {}).run(["version"], 1.0)
 

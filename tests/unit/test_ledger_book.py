@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.ledgers import KIBANA, T0, a_container, a_store, an_action, an_outcome, by_id, ended, started
+from support.ledgers import KIBANA, T0, Counting, a_container, a_store, an_action, an_outcome, by_id, ended, started
 
 from guardian.clock import VirtualClock
 from guardian.errors import LedgerError
@@ -274,13 +274,13 @@ def test_orders_and_memories_survive(book: Book) -> None:
 def test_a_slow_disk_delays_no_stop_and_loses_no_obligation(tmp_path: Path) -> None:
     """A slow disk delays no stop and loses no obligation."""
     opened = threading.Event()
-    clock = VirtualClock(wall_s=T0)
-    store = a_store(tmp_path, clock=clock, on_commit=lambda _: opened.wait(WAIT_S) and None)
+    clock, counting = VirtualClock(wall_s=T0), Counting()
+    store = a_store(tmp_path, clock=clock, telemetry=counting, on_commit=lambda _: opened.wait(WAIT_S) and None)
     ledger, action = Ledger(store, clock), an_action(hard=True)
     assert ledger.intend([action], by_id(a_container()), hard=True) is False
     assert ledger.mark_sent(action) is False
     ledger.settle(an_outcome(action))
-    assert store.late_writes == 2
+    assert counting.late == 2
     opened.set()
     assert store.close(WAIT_S)
     (entry,) = a_store(tmp_path).load().entries

@@ -81,19 +81,3 @@ def test_a_manager_that_reads_nothing_holds_nobody_up(manager: socket.socket) ->
     start_s = time.monotonic()
     teller.watchdog()
     assert time.monotonic() - start_s < 2
-
-
-@pytest.mark.parametrize(
-    ("environ", "interval_s"),
-    [
-        ({}, None),
-        ({"WATCHDOG_USEC": "60000000"}, 60.0),
-        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}, 60.0),
-        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-    ],
-)
-def test_the_watchdog_interval_is_the_managers(environ: dict[str, str], interval_s: float | None) -> None:
-    """The watchdog's interval is the manager's, where it means this process."""
-    assert Notifier(environ).watchdog_interval_s == interval_s
