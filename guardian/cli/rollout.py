@@ -193,7 +193,7 @@ def _carry_out(opened: Opened, ready: Ready, save: Callable[[Progress], None], p
         try:
             return opened.roll_out(ready.plan, Saving(), screen.tell, screen.wait).run(progress)
         except KeyboardInterrupt:
-            save(msgspec.structs.replace(newest, interrupted=True, ended_wall_s=time.time()))
+            save(msgspec.structs.replace(newest, ended_wall_s=time.time()))
             screen.say("interrupted: nothing more is started; `guardian rollout --resume` goes on")
             raise
 

@@ -6,7 +6,6 @@ import math
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,18 +42,15 @@ class Keeper:
         path: Path,
         clock: Clock,
         telemetry: Telemetry,
-        opening: Callable[[Path, float], HoursFile] = HoursFile,
         traffic: TrafficReader | None = None,
     ) -> None:
         self._path = path
         self._clock = clock
         self._telemetry = telemetry
-        self._opening = opening
         self._traffic = traffic or TrafficReader()
         self._looks: deque[Look] = deque(maxlen=WAITING)
         self._probes: deque[Probed] = deque(maxlen=10_000)
         self._containers: tuple[Container, ...] = ()
-        self._http: frozenset[str] = frozenset()
         self._accumulator = Accumulator()
         self._file: HoursFile | None = None
         self._past: Window | None = None  # sums of the hours before the present one
@@ -142,7 +138,7 @@ class Keeper:
 
     def _open(self, now_wall_s: float) -> HoursFile:
         """The file, and from it the hour that was begun before guardian was started again."""
-        file = self._opening(self._path, now_wall_s)
+        file = HoursFile(self._path, now_wall_s)
         if file.put_aside is not None:
             _log.error("the figures could not be read and were put aside", file=str(file.put_aside))
         self._past = None

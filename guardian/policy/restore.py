@@ -90,7 +90,6 @@ class Choice:
     """The next restore, if any; why each other waits; and the memos with their refusals noted."""
 
     take: Waiting | None
-    trial: bool
     held: tuple[Held, ...]
     memos: Mapping[ServiceKey, Memo]
 
@@ -102,7 +101,6 @@ def choose(
     memos = dict(state.memos)
     held: list[Held] = []
     take: Waiting | None = None
-    was_trial = False
     full_phase: int | None = None
     by_key = {one.service: one for one in found}
     for one in in_order(found, platform):
@@ -117,7 +115,7 @@ def choose(
             trial = refused_s is not None and refused_s >= TRIAL_AFTER_S
             detail = admit(one, assessment, platform, state, config, now_s, trial)
             if not detail:
-                take, was_trial = one, trial
+                take = one
                 memos[one.service] = replace(memo, refused_since_s=None)
                 continue
             why = "cannot_fit" if trial else "no_room"
@@ -126,7 +124,7 @@ def choose(
             if memo.refused_since_s is None:
                 memos[one.service] = replace(memo, refused_since_s=now_s)
         held.append(Held(ActionKind.RESTORE, why, one.service, detail))
-    return Choice(take, was_trial, tuple(held), memos)
+    return Choice(take, tuple(held), memos)
 
 
 def _will_come(one: Waiting, memos: Mapping[ServiceKey, Memo], config: Config, now_s: float) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -37,11 +37,8 @@ class ServiceUse(NamedTuple):
     samples: int  # minutes in which it ran
     replicas: int
     working_set_p95_bytes: int | None
-    working_set_max_bytes: int | None
     footprint_p95_bytes: int | None
-    footprint_max_bytes: int | None
     cores_p95: float | None
-    cores_max: float | None  # the most of one reading, not of a minute's mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,6 @@ class _Figures:
         self.working_sets: list[int] = []
         self.footprints: list[int] = []
         self.cores: list[float] = []
-        self.cores_most: list[float] = []
 
     def add(self, rows: list[MinuteRow | None]) -> None:
         """A minute's sum is unknown where one replica's part is."""
@@ -140,13 +136,10 @@ class _Figures:
         if None in rows:
             return
         columns = tuple(zip(*(row for row in rows if row is not None), strict=True))
-        whole: tuple[list[int], ...] = (self.working_sets, self.footprints)
-        for values, column in zip(whole, columns[:2], strict=True):
+        figures: tuple[list[Any], ...] = (self.working_sets, self.footprints, self.cores)
+        for values, column in zip(figures, columns[:3], strict=True):  # without the most cores of one reading
             if None not in column:
                 values.append(sum(column))
-        for shares, column in zip((self.cores, self.cores_most), columns[2:], strict=True):
-            if None not in column:
-                shares.append(sum(column))
 
     def sum(self) -> ServiceUse:
         def p95(values: list[int] | list[float]) -> float | None:
@@ -157,9 +150,6 @@ class _Figures:
             samples=self.samples,
             replicas=self.replicas,
             working_set_p95_bytes=None if working_set is None else int(working_set),
-            working_set_max_bytes=max(self.working_sets, default=None),
             footprint_p95_bytes=None if footprint is None else int(footprint),
-            footprint_max_bytes=max(self.footprints, default=None),
             cores_p95=p95(self.cores),
-            cores_max=max(self.cores_most, default=None),
         )

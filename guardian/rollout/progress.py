@@ -65,7 +65,6 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     started: tuple[str, ...] = ()  # services of the present phase that it has started itself
     failure: Failure | None = None
     ended_wall_s: float | None = None
-    interrupted: bool = False  # it ended by Ctrl-C, in order
 
     @property
     def open(self) -> bool:

@@ -100,7 +100,7 @@ def again(progress: Progress) -> Progress:
     stage = progress.stage
     if stage is not Stage.DONE:
         stage = Stage.CLEAR if progress.phase == 0 else Stage.ROOM
-    return msgspec.structs.replace(progress, stage=stage, failure=None, ended_wall_s=None, interrupted=False)
+    return msgspec.structs.replace(progress, stage=stage, failure=None, ended_wall_s=None)
 
 
 def started(memory: Memory, member: Member, now_s: float) -> Memory:

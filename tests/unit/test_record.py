@@ -60,7 +60,7 @@ def record(path: Path, moments: list[Moment]) -> Heard:
 
 
 def test_use_of_services_is_read_by_minutes(tmp_path: Path) -> None:
-    """A service's use is the sum of its replicas, with the 95th percentile and the most of all minutes."""
+    """A service's use is the sum of its replicas, with the 95th percentile of all minutes."""
     host, moments = an_overload(pressed_s=1e6)
     host.run(300)
     written(tmp_path / "record.db", moments)
@@ -68,7 +68,7 @@ def test_use_of_services_is_read_by_minutes(tmp_path: Path) -> None:
     assert set(use) == {key("db"), key("web"), key("logs")}
     web = use[key("web")]
     assert (web.samples, web.replicas) == (5, 2)
-    assert web.footprint_p95_bytes == web.footprint_max_bytes == 1000 * MIB
+    assert web.footprint_p95_bytes == 1000 * MIB
     assert web.cores_p95 == pytest.approx(0.2, abs=0.01)
 
 
@@ -92,7 +92,7 @@ def test_use_that_was_never_measured_is_unknown(tmp_path: Path) -> None:
     written(tmp_path / "record.db", moments)
     web = service_use(tmp_path / "record.db", 0.0)[key("web")]
     assert web.samples > 0
-    assert (web.footprint_max_bytes, web.working_set_p95_bytes, web.cores_p95) == (None, None, None)
+    assert (web.footprint_p95_bytes, web.working_set_p95_bytes, web.cores_p95) == (None, None, None)
 
 
 def test_the_file_is_read_while_guardian_writes(tmp_path: Path) -> None:
