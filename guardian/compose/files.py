@@ -76,8 +76,6 @@ def read_files(files: Sequence[Path], directory: Path, variables: Mapping[str, s
         directory=directory,
         files=tuple(files),
         services={each: service for each, (service, _) in made.items()},
-        networks=_keys(child(whole, "networks")),
-        volumes=_keys(child(whole, "volumes")),
         version=text_of(child(whole, "version")) or None,
         problems=tuple(dict.fromkeys(problems)),
     )
@@ -96,8 +94,6 @@ def read_text(text: str, file: str) -> ComposeProject:
         directory=Path(),
         files=(),
         services={name: service for name, (service, _) in made.items()},
-        networks=_keys(child(tree, "networks")),
-        volumes=_keys(child(tree, "volumes")),
         problems=(*malformed, *(problem for _, found in made.values() for problem in found)),
     )
 
@@ -241,7 +237,3 @@ def _current(tree: Section) -> Section:
 def _texts(tree: Tree | None) -> Iterable[str]:
     items = tree.items if isinstance(tree, Items) else (tree,)
     return [text_of(item) for item in items if text_of(item)]
-
-
-def _keys(tree: Tree | None) -> tuple[str, ...]:
-    return tuple(tree.entries) if isinstance(tree, Section) else ()

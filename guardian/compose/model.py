@@ -33,7 +33,6 @@ class Port(NamedTuple):
 
     target: str
     published: str = ""
-    host_ip: str = ""
     protocol: str = "tcp"
 
 
@@ -44,7 +43,6 @@ class ComposeService:
     name: str
     place: Place
     image: str | None = None  # None: it is only built
-    build: bool = False
     depends_on: tuple[Dependency, ...] = ()
     shares: tuple[str, ...] = ()  # services whose network, pid or ipc namespace it lives in
     ports: tuple[Port, ...] = ()
@@ -59,10 +57,7 @@ class ComposeService:
     replicas: int = 1
     restart: str | None = None  # no, on-failure, always, unless-stopped; None: not written, which is `no`
     job: bool = False  # `deploy.mode` is one of jobs
-    networks: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()  # named ones; no host folders
     stop_grace_s: float | None = None
-    container_name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -79,8 +74,6 @@ class ComposeProject:
     directory: Path  # which relative paths start at, and where .env lies
     files: tuple[Path, ...]
     services: Mapping[str, ComposeService]
-    networks: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
     version: str | None = None  # the key `version`, as written in the first file
     read_by: str = "guardian"  # "docker compose", "docker-compose", or guardian itself
     problems: tuple[Problem, ...] = ()  # what is wrong in the files and did not keep the services from being read

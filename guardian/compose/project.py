@@ -66,9 +66,7 @@ def _joined(
         if service is None:
             problems.append(mine.place.problem(f"services.{each}", f"{read_by} leaves it out; read by guardian itself"))
     services |= {each: service for each, service in theirs.services.items() if each not in services}
-    return replace(
-        own, services=services, networks=theirs.networks, volumes=theirs.volumes, read_by=read_by, problems=tuple(problems)
-    )
+    return replace(own, services=services, read_by=read_by, problems=tuple(problems))
 
 
 def _profiles(project: ComposeProject | None) -> tuple[str, ...]:

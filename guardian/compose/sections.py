@@ -14,7 +14,7 @@ RESET, OVERRIDE = "!reset", "!override"
 TAGS = frozenset({RESET, OVERRIDE})
 
 _PORT = re.compile(
-    r"(?:(?P<ip>\[[^]]*\]|[0-9]+(?:\.[0-9]+){3}):)?(?:(?P<published>\d+(?:-\d+)?)?:)?(?P<target>\d+(?:-\d+)?)(?:/(?P<protocol>[a-z]+))?"
+    r"(?:(?:\[[^]]*\]|[0-9]+(?:\.[0-9]+){3}):)?(?:(?P<published>\d+(?:-\d+)?)?:)?(?P<target>\d+(?:-\d+)?)(?:/(?P<protocol>[a-z]+))?"
 )
 # A list in the file below is continued by these, and replaced by every other.
 _CONTINUED = frozenset({"ports", "expose", "volumes", "profiles", "dns", "dns_search", "tmpfs", "external_links", "devices"})
@@ -111,25 +111,8 @@ def _port(item: Tree) -> Tree:
     match = _PORT.fullmatch(text_of(item).strip())
     if isinstance(item, Section) or match is None:
         return item
-    parts = {"host_ip": match["ip"], "published": match["published"], "target": match["target"], "protocol": match["protocol"]}
+    parts = {name: match[name] for name in ("published", "target", "protocol")}
     return Section({name: _entry(item.place, text) for name, text in parts.items() if text}, item.place)
-
-
-def _volumes(tree: Tree) -> Tree:
-    return Items(tuple(_volume(item) for item in tree.items), tree.place) if isinstance(tree, Items) else tree
-
-
-def _volume(item: Tree) -> Tree:
-    """`data:/var/lib:ro` as a section; a folder of the host, or one without a name, is of another type than `volume`."""
-    text = text_of(item)
-    if isinstance(item, Section) or not text:
-        return item
-    source, colon, rest = text.partition(":")
-    if not colon:
-        source, rest = "", text
-    kind = "bind" if source.startswith((".", "/", "~", "$")) or (len(source) == 1 and rest.startswith("\\")) else "volume"
-    parts = {"type": kind, "source": source, "target": rest.partition(":")[0]}
-    return Section({name: _entry(item.place, value) for name, value in parts.items() if value}, item.place)
 
 
 def _listed(tree: Tree) -> Tree:
@@ -143,11 +126,8 @@ def _entry(place: Place, text: str) -> Entry:
 
 _LONG: Mapping[str, Callable[[Tree], Tree]] = {
     "depends_on": _named,
-    "networks": _named,
     "links": _listed,
-    "environment": _assigned,
     "labels": _assigned,
     "ports": _ports,
-    "volumes": _volumes,
     "profiles": _listed,
 }

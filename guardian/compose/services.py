@@ -32,7 +32,6 @@ def service_of(name: str, section: Section, known: Collection[str]) -> tuple[Com
         name=name,
         place=section.place,
         image=reader.text("image"),
-        build=child(section, "build") is not None,
         depends_on=tuple(reader.dependencies()),
         shares=tuple(dict.fromkeys(reader.shares())),
         ports=tuple(reader.ports()),
@@ -47,10 +46,7 @@ def service_of(name: str, section: Section, known: Collection[str]) -> tuple[Com
         replicas=reader.replicas(),
         restart=reader.restart(),
         job=text_of(child(section, "deploy", "mode")) in _JOBS,
-        networks=reader.networks(),
-        volumes=tuple(dict.fromkeys(reader.volumes())),
         stop_grace_s=reader.first(_seconds, ("stop_grace_period",)),
-        container_name=reader.text("container_name"),
         labels=reader.labels(),
     )
     return service, reader.problems
@@ -129,9 +125,7 @@ class _Reader:
             if not target:
                 self._complain(item, "ports", f"{text_of(item)!r} is no port; write 8080:80, or target and published")
                 continue
-            parts = (text_of(child(item, key)) for key in ("published", "host_ip", "protocol"))
-            published, host_ip, protocol = parts
-            yield Port(target, published, host_ip, protocol or "tcp")
+            yield Port(target, text_of(child(item, "published")), text_of(child(item, "protocol")) or "tcp")
 
     def health_check(self) -> bool:
         found = child(self._section, "healthcheck")
@@ -155,17 +149,6 @@ class _Reader:
         text = self.text("restart") or text_of(child(self._section, "deploy", "restart_policy", "condition"))
         policy = text.partition(":")[0].lower()
         return _RESTARTS.get(policy, policy) or None
-
-    def networks(self) -> tuple[str, ...]:
-        """Every service that says nothing of it is in the project's default network."""
-        named = tuple(self.names("networks"))
-        return named or (() if self.text("network_mode") or self.text("net") else ("default",))
-
-    def volumes(self) -> Iterator[str]:
-        found = child(self._section, "volumes")
-        for item in found.items if isinstance(found, Items) else ():
-            if text_of(child(item, "type")) in ("", "volume") and (source := text_of(child(item, "source"))):
-                yield source
 
     def labels(self) -> dict[str, str]:
         found = child(self._section, "labels")

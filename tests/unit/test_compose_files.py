@@ -51,15 +51,13 @@ def said(project: ComposeProject) -> list[str]:
 
 
 def test_short_and_long_forms_say_the_same(folder: Folder) -> None:
-    """Short and long forms of ports, dependencies, networks, volumes and labels say the same."""
+    """Short and long forms of ports, dependencies and labels say the same."""
     short = folder.service("""
         services:
           a:
             image: one:2
             depends_on: [b]
             ports: ["127.0.0.1:8080:80/udp", "443"]
-            networks: [front, back]
-            volumes: ["data:/var/lib", "./here:/there:ro", "/anonymous"]
             labels: ["guardian.phase=2", flag]
           b: {image: b}
         """)
@@ -69,15 +67,12 @@ def test_short_and_long_forms_say_the_same(folder: Folder) -> None:
             image: one:2
             depends_on: {b: {condition: service_started}}
             ports: [{target: 80, published: 8080, host_ip: 127.0.0.1, protocol: udp}, {target: 443}]
-            networks: {front: {aliases: [x]}, back: }
-            volumes: [{type: volume, source: data, target: /var/lib}, {type: bind, source: ./here, target: /there}]
             labels: {guardian.phase: 2, flag: ""}
           b: {image: b}
         """)
     assert short == long
     assert short.depends_on == (Dependency("b", Condition.STARTED),)
-    assert short.ports == (Port("80", "8080", "127.0.0.1", "udp"), Port("443"))
-    assert (short.networks, short.volumes) == (("front", "back"), ("data",))
+    assert short.ports == (Port("80", "8080", "udp"), Port("443"))
     assert short.labels == {"guardian.phase": "2", "flag": ""}
 
 
@@ -139,15 +134,13 @@ def test_links_and_shared_namespaces_are_needs(folder: Folder) -> None:
         """)
     assert project.services["a"].needs == ("b", "c", "d")
     assert project.services["a"].shares == ("d",)
-    assert project.services["a"].networks == ()
-    assert project.services["b"].networks == ("default",)
 
 
 # --- several files --------------------------------------------------------------------------------------------------
 
 
 def test_a_later_file_adds_to_an_earlier_one(folder: Folder) -> None:
-    """A later file replaces single values, continues ports and volumes, and adds to dependencies and labels."""
+    """A later file replaces single values, continues ports, and adds to dependencies and labels."""
     project = folder.read(
         """
         services:
