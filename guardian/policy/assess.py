@@ -1,4 +1,4 @@
-"""From a sample to an assessment: what every signal is at, and so the host (design, section 4)."""
+"""From a sample to an assessment: what every signal is at, and so the host."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def assess(
         if thresholds is None:
             signals.pop(signal, None)
             continue
-        # Design, section 4: memory that would be full within the horizon is hard at once.
+        # Memory that would be full within the horizon is hard at once.
         at_once = (
             signal is Signal.MEMORY
             and memory.value is not None

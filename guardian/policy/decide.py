@@ -212,7 +212,7 @@ def _shed(
 
 
 def _may_signal(inputs: Inputs) -> bool:
-    """Design, section 8: where the engine does not answer, what hard memory needs is ended by signal."""
+    """Where the engine does not answer, what hard memory needs is ended by signal."""
     return inputs.signals and inputs.engine_down
 
 

@@ -1,4 +1,4 @@
-"""From readings to levels: one small state machine per signal (design, section 4)."""
+"""From readings to levels: one small state machine per signal."""
 
 from __future__ import annotations
 

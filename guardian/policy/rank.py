@@ -1,4 +1,4 @@
-"""Who goes first: a total order, composed of named comparators (design, section 5)."""
+"""Who goes first: a total order, composed of named comparators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sheds have brought: booked once a newer reading shows it, and judged by the circuit breaker (design, section 5)."""
+"""What sheds have brought: booked once a newer reading shows it, and judged by the circuit breaker."""
 
 from __future__ import annotations
 

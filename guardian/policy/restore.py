@@ -1,4 +1,4 @@
-"""What to start again, and what not yet (design, section 6)."""
+"""What to start again, and what not yet."""
 
 from __future__ import annotations
 

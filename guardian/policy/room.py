@@ -1,4 +1,4 @@
-"""What may be started now: the room under the soft marks, and what else holds a start back (design, section 6). Pure."""
+"""What may be started now: the room under the soft marks, and what else holds a start back. Pure."""
 
 from __future__ import annotations
 

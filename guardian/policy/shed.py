@@ -1,4 +1,4 @@
-"""What to stop, and what not to (design, section 5): deficits, plans and the reasons that hold them back."""
+"""What to stop, and what not to: deficits, plans and the reasons that hold them back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def amount(status: SignalStatus) -> float | None:
 
 
 def hard_grace_s(full_in_s: float | None, hard_grace: float) -> float:
-    """Grace under hard memory: at most half of the time that is left; 0 is a kill (design, section 5)."""
+    """Grace under hard memory: at most half of the time that is left; 0 is a kill."""
     grace = hard_grace if full_in_s is None else min(hard_grace, full_in_s / 2)
     return grace if grace >= KILL_BELOW_S else 0.0
 

@@ -40,7 +40,7 @@ soft = platforms(memory=st.floats(0.8, 0.89))
 
 
 def useful(facts: Facts, spec: Spec, deficit: float) -> bool:
-    """Design, section 5: at least 16 MiB or 1% of the deficit; one of unknown use may be worth a stop."""
+    """At least 16 MiB or 1% of the deficit; one of unknown use may be worth a stop."""
     relief = facts.relief_bytes(facts.group(spec))
     return relief is None or relief >= 16 * MIB or (relief > 0 and relief >= 0.01 * deficit)
 

@@ -1,4 +1,4 @@
-"""Every row of the ledger's table in the design, and every answer that can be lost."""
+"""Every way in which what is owed and what the engine shows can differ, and every answer that can be lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a sample to the levels of all signals and of the host (design, section 4)."""
+"""From a sample to the levels of all signals and of the host."""
 
 from __future__ import annotations
 

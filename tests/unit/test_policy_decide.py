@@ -1,4 +1,4 @@
-"""Decisions over time: batches, settling, breaker, exhaustion, throttling, restores, observe mode (design, sections 5 and 6)."""
+"""Decisions over time: batches, settling, breaker, exhaustion, throttling, restores, observe mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The level of one signal: `for` times, hysteresis, unknown readings, crossings and the fill rate (design, section 4)."""
+"""The level of one signal: `for` times, hysteresis, unknown readings, crossings and the fill rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is managed, in which phase, what shields it, and what its share is (design, sections 5 and 7)."""
+"""Who is managed, in which phase, what shields it, and what its share is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of victims, who can be none, and what is worth a stop (design, section 5)."""
+"""The order of victims, who can be none, and what is worth a stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is started again, in which order, when there is room, and what waits longer (design, section 6)."""
+"""What is started again, in which order, when there is room, and what waits longer."""
 
 from __future__ import annotations
 

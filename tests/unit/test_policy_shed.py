@@ -1,4 +1,4 @@
-"""How much must be given back, who is picked for it, how fast it must go, and what holds it back (design, section 5)."""
+"""How much must be given back, who is picked for it, how fast it must go, and what holds it back."""
 
 from __future__ import annotations
 

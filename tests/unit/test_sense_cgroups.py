@@ -321,7 +321,9 @@ def test_a_search_is_bounded(tmp_path: Path, open_reader: Open, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_the_figures_are_those_of_the_design(tmp_path: Path, open_reader: Open, clock: VirtualClock, version: int) -> None:
+def test_the_figures_are_without_what_can_be_reclaimed(
+    tmp_path: Path, open_reader: Open, clock: VirtualClock, version: int
+) -> None:
     """Working set is usage less inactive file pages; the footprint is what cannot be reclaimed, without page cache."""
     tree = CgroupTree(tmp_path, version)
     use = Use(anon=50 * MIB, shmem=5 * MIB, inactive_file=900 * MIB, active_file=100 * MIB)
