@@ -23,7 +23,6 @@ BY_SIGNAL = "ended by signal: the engine did not do it"
 NOTE_AGAIN_S = 0.1
 NO_MEMORY = "guardian had no memory for it"
 UNTOLD = "it has ended, and the engine has not said how"
-_GOOD = (Result.DONE, Result.GONE)
 
 
 class Actor(Protocol):
@@ -293,7 +292,7 @@ class ThreadedActor:
 
     def _conclude(self, run: _Run) -> None:
         results = run.results
-        failed = tuple(one for one in run.action.containers if results[one] not in _GOOD)
+        failed = tuple(one for one in run.action.containers if not results[one].ended_well)
         stopped = tuple(one for one in run.action.containers if results[one] is Result.DONE)
         result = results[failed[0]] if failed else Result.DONE if stopped else Result.GONE
         self._end(run.action, result, run.began_s, "; ".join(dict.fromkeys(run.details)), stopped, failed)
@@ -316,7 +315,7 @@ class ThreadedActor:
             duration_s=now_s - began_s,
             detail=detail,
             stopped=stopped,
-            failed=action.containers if failed is None and result not in _GOOD else (failed or ()),
+            failed=action.containers if failed is None and not result.ended_well else (failed or ()),
         )
         ready = []
         with self._lock:

@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from guardian.config.schema import Config, DiskThresholds, Thresholds
-from guardian.model import TARGET_PHASE, Action, ActionKind, Candidate, Deficit, Held, Level, Mode, Result, Signal, SignalStatus
-from guardian.policy.assess import CPU_SIGNALS, SHEDDING
+from guardian.model import (
+    CPU_SIGNALS,
+    TARGET_PHASE,
+    Action,
+    ActionKind,
+    Candidate,
+    Deficit,
+    Held,
+    Level,
+    Mode,
+    Result,
+    Signal,
+    SignalStatus,
+)
+from guardian.policy.assess import SHEDDING
 from guardian.record.notes import Story
 from guardian.record.rows import Note
 from guardian.units import format_bytes, format_cores, format_ratio, format_seconds

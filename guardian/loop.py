@@ -24,6 +24,7 @@ from guardian.ledger.book import Ledger
 from guardian.ledger.entries import Controls, Entry, HistoryRow
 from guardian.ledger.reconcile import RETURN_S, Context, Finding, FindingKind, reconcile
 from guardian.model import (
+    ROLL_OUT,
     Action,
     ActionKind,
     Assessment,
@@ -58,7 +59,6 @@ from guardian.telemetry import Telemetry
 SUSPEND_S = 1.0  # boot time ahead of monotonic time by more than this since the last tick: the host slept
 ORDER_WAIT_S = 5.0
 TAKE_DOWN_S = 60.0  # beyond its stop timeout: a roll-out that has announced a stop may be slow to make it
-ROLL_OUT = "rollout"  # the reason of what an operator's roll-out starts and stops itself
 OOM_EVERY_S = 60.0  # a container whose processes the kernel ends again and again is told of once in this time
 ECHO_S = 10.0  # events of a restart may come so much later than its outcome
 _STARTS = (ActionKind.RESTORE, ActionKind.UNTHROTTLE)

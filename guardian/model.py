@@ -38,6 +38,10 @@ class Signal(StrEnum):
     DISK = "disk"
 
 
+MEMORY_SIGNALS = (Signal.MEMORY, Signal.PLATFORM_MEMORY)
+CPU_SIGNALS = (Signal.CPU, Signal.PLATFORM_CPU)
+
+
 class ServiceKey(NamedTuple):
     """A Compose service of a project, or a lone container: then `project` is empty and `name` the container's."""
 
@@ -351,8 +355,14 @@ class Result(StrEnum):
     FAILED = "failed"
     OBSERVED = "observed"  # decided in observe mode: nothing was done
 
+    @property
+    def ended_well(self) -> bool:
+        """What was to be done is so."""
+        return self in (Result.DONE, Result.GONE)
+
 
 TARGET_PHASE = "target_phase"  # the reason of what is stopped because the file's `target_phase` is below it
+ROLL_OUT = "rollout"  # the reason of what an operator's roll-out starts and stops itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,6 @@ from guardian.telemetry import NullTelemetry
 
 LOOK_EVERY_S = 0.1
 CLOSE_S = 5.0
-_GOOD = (Result.DONE, Result.GONE)
 
 
 def open_rescue(config: Config, by: str) -> Rescue:
@@ -135,12 +134,12 @@ class Rescue:
         left = [(service, footprint) for service, footprint in self._plan.ended]
         by_signal = self.hung
         outcomes = self._carry_out([self._stop(*one, by_signal=by_signal) for one in left])
-        missed = {one.action.service for one in outcomes if one.result not in (*_GOOD, Result.REFUSED)}
+        missed = {one.action.service for one in outcomes if not (one.result.ended_well or one.result is Result.REFUSED)}
         if missed and not by_signal and not self._actor.no_signals:
             again = [self._stop(*one, by_signal=True) for one in left if one[0].key in missed]
             outcomes = [one for one in outcomes if one.action.service not in missed] + self._carry_out(again)
         for one in outcomes:
-            yield Step("end", one.result in _GOOD, one.detail or one.result.value, str(one.action.service))
+            yield Step("end", one.result.ended_well, one.detail or one.result.value, str(one.action.service))
 
     def expect_restart(self) -> None:
         """The engine is about to be restarted: what ends with it is to come back."""
@@ -177,7 +176,7 @@ class Rescue:
             start = self._start(key)
             if start is not None:
                 (outcome,) = self._carry_out([start])
-                yield Step("start", outcome.result in _GOOD, outcome.detail or outcome.result.value, str(key))
+                yield Step("start", outcome.result.ended_well, outcome.detail or outcome.result.value, str(key))
             elif service is not None and service.up:
                 yield Step("start", True, "runs", str(key))
             elif key in before:
@@ -190,7 +189,7 @@ class Rescue:
         ended = {service.key for service, _ in self._plan.ended}
         back = [service for key, service in self._platform.services.items() if key in ended and service.up]
         for one in self._carry_out([self._stop(service, None, by_signal=False) for service in back]):
-            yield Step("end again", one.result in _GOOD, one.detail or one.result.value, str(one.action.service))
+            yield Step("end again", one.result.ended_well, one.detail or one.result.value, str(one.action.service))
 
     def rest(self) -> Step:
         """What is left to the next start of guardian."""

@@ -11,13 +11,21 @@ from guardian.expose.catalog import CATALOG
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import Means
 from guardian.limits.drift import drifted
-from guardian.model import HostReading, Mode, PhaseUse, ServiceKey, ServiceState, ServiceStatus, Signal
+from guardian.model import (
+    CPU_SIGNALS,
+    MEMORY_SIGNALS,
+    HostReading,
+    Mode,
+    PhaseUse,
+    ServiceKey,
+    ServiceState,
+    ServiceStatus,
+    Signal,
+)
 from guardian.rollout.progress import KnownRollOut, RollOutState
 from guardian.storage.values import Storage
 
 HOLD_REASONS = ("pressure", "operator", "engine", "disk")
-MEMORY_SIGNALS = (Signal.MEMORY, Signal.PLATFORM_MEMORY)
-CPU_SIGNALS = (Signal.CPU, Signal.PLATFORM_CPU)
 
 
 class Families:

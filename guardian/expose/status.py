@@ -14,6 +14,7 @@ from guardian import __version__
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import Entry, HistoryRow
 from guardian.model import (
+    CPU_SIGNALS,
     Candidate,
     Deficit,
     EngineInfo,
@@ -22,12 +23,9 @@ from guardian.model import (
     PhaseUse,
     ServiceState,
     ServiceStatus,
-    Signal,
     SignalStatus,
 )
 from guardian.rollout.progress import KnownRollOut
-
-CPU_SIGNALS = (Signal.CPU, Signal.PLATFORM_CPU)
 
 
 def status(snapshot: Snapshot) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from guardian.emergency import ENGINE_RESTART
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger.entries import Entry, Means
 from guardian.model import (
+    CPU_SIGNALS,
     TARGET_PHASE,
     Action,
     ActionKind,
@@ -34,8 +35,6 @@ RECENT_S = 600.0  # an action that failed and was not tried again, or a restart,
 TOP = 3
 MOST_DONE = 100
 
-_CPU_SIGNALS = (Signal.CPU, Signal.PLATFORM_CPU)
-_GOOD = (Result.DONE, Result.GONE)
 _BAD = (Result.FAILED, Result.REFUSED, Result.TIMED_OUT)
 _VERBS = {
     ActionKind.SHED: "stop",
@@ -247,7 +246,7 @@ def _record(watch: Watch, snapshot: Snapshot) -> Watch:
             recent[key] = Recent("GuardianActionFailed", _did(outcome), until_s)
         elif action.kind is ActionKind.RESTART and outcome.result is Result.DONE:
             recent[key] = Recent("GuardianRestarted", _did(outcome), until_s)
-        elif outcome.result in _GOOD:
+        elif outcome.result.ended_well:
             recent.pop(key, None)
         if action.kind is ActionKind.SHED and outcome.result is Result.DONE:
             relief = _expect(relief, action)
@@ -288,7 +287,7 @@ def _expected(action: Action) -> str:
 
 
 def _for_cpu(action: Action) -> bool:
-    return action.reason in _CPU_SIGNALS
+    return action.reason in CPU_SIGNALS
 
 
 def _expect(relief: Relief, action: Action) -> Relief:
@@ -300,7 +299,7 @@ def _expect(relief: Relief, action: Action) -> Relief:
 def _measure(relief: Relief, settled: Settled) -> Relief:
     if settled.measured is None:
         return relief
-    if settled.signal in _CPU_SIGNALS:
+    if settled.signal in CPU_SIGNALS:
         return replace(relief, measured_cores=(relief.measured_cores or 0.0) + settled.measured)
     return replace(relief, measured_bytes=(relief.measured_bytes or 0) + int(settled.measured))
 
@@ -330,7 +329,7 @@ def _message(watch: Watch, snapshot: Snapshot) -> Message:
 def _top(assessment: Assessment) -> tuple[Consumer, ...]:
     """The services that use most of what is short: memory, unless only CPU is. What is unknown is in no such list."""
     behind = {one.signal for one in assessment.signals if one.level is not Level.OK and one.signal is not Signal.DISK}
-    by_cpu = bool(behind) and behind <= set(_CPU_SIGNALS)
+    by_cpu = bool(behind) and behind <= set(CPU_SIGNALS)
     used = [
         (-use, one.key, Consumer(one.key, one.phase, one.working_set_bytes, one.cpu_cores))
         for one in assessment.services

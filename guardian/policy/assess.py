@@ -22,8 +22,6 @@ from guardian.policy.state import PolicyState, SignalState
 from guardian.policy.tally import Basis, Sum, Tally, tally
 
 SHEDDING = (Signal.MEMORY, Signal.PLATFORM_MEMORY, Signal.CPU, Signal.PLATFORM_CPU)
-MEMORY_SIGNALS = (Signal.MEMORY, Signal.PLATFORM_MEMORY)
-CPU_SIGNALS = (Signal.CPU, Signal.PLATFORM_CPU)
 SUPPORTING = (Signal.SWAP, Signal.MEMORY_PRESSURE)
 MAX_LATE_TICKS = 3.0  # a late tick adds at most this many intervals to a running timer
 

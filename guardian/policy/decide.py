@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from guardian.config.schema import Config
 from guardian.ledger.entries import Entry, EntryState, Means
 from guardian.model import (
+    MEMORY_SIGNALS,
     TARGET_PHASE,
     Action,
     ActionKind,
@@ -23,7 +24,7 @@ from guardian.model import (
     Signal,
 )
 from guardian.policy import demand, restore, shed
-from guardian.policy.assess import MEMORY_SIGNALS, SHEDDING, SUPPORTING
+from guardian.policy.assess import SHEDDING, SUPPORTING
 from guardian.policy.batch import EMERGENCY, Batch, is_urgent
 from guardian.policy.health import restart
 from guardian.policy.inputs import Inputs

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from guardian.config.schema import Config, Thresholds
-from guardian.model import Assessment, HostReading, Inventory, Level, Signal, SignalStatus
-from guardian.policy.assess import MEMORY_SIGNALS, SHEDDING
+from guardian.model import MEMORY_SIGNALS, Assessment, HostReading, Inventory, Level, Signal, SignalStatus
+from guardian.policy.assess import SHEDDING
 from guardian.policy.levels import FIT_S, FIT_SLACK_S
 from guardian.policy.shed import amount
 from guardian.policy.state import PolicyState

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from guardian.config.schema import Config
-from guardian.model import Assessment, Level, ServiceKey, Signal
+from guardian.model import CPU_SIGNALS, Assessment, Level, ServiceKey, Signal
 from guardian.policy import shed
-from guardian.policy.assess import CPU_SIGNALS, SHEDDING, SUPPORTING
+from guardian.policy.assess import SHEDDING, SUPPORTING
 from guardian.policy.platform import Platform
 from guardian.policy.state import PolicyState
 

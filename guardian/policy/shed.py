@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from guardian.config.schema import Config
 from guardian.model import (
+    CPU_SIGNALS,
     Action,
     ActionKind,
     Assessment,
@@ -19,7 +20,7 @@ from guardian.model import (
     Signal,
     SignalStatus,
 )
-from guardian.policy.assess import CPU_SIGNALS, SHEDDING, SUPPORTING
+from guardian.policy.assess import SHEDDING, SUPPORTING
 from guardian.policy.platform import Platform, Service
 from guardian.policy.rank import USEFUL_BYTES, Ranked, Resource, sort, useful
 from guardian.policy.state import Flight, PolicyState, Virtual

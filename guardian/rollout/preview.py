@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guardian.policy.assess import CPU_SIGNALS
+from guardian.model import CPU_SIGNALS
 from guardian.policy.room import Room
 from guardian.rollout.admission import Admission
 from guardian.rollout.gates import Amount, is_up, needed, see

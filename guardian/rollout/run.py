@@ -14,7 +14,7 @@ from guardian.clock import Clock
 from guardian.config.schema import Config
 from guardian.engine.protocol import Engine
 from guardian.errors import ComposeError, EngineError, GuardianError
-from guardian.model import Action, ActionKind, Outcome, Result, ServiceKey
+from guardian.model import ROLL_OUT, Action, ActionKind, Outcome, Result, ServiceKey
 from guardian.policy.room import Verdict
 from guardian.rollout import steps
 from guardian.rollout.admission import Admission
@@ -28,8 +28,6 @@ LOOK_EVERY_S = 0.5
 LAST_LINES = 10
 START_WITHIN_S = 10.0  # beyond the engine's time-out: an image that has to be unpacked, a volume that is slow
 RETURN_WITHIN_S = 30.0  # a restore that the daemon was asked for begins within this
-ROLL_OUT = "rollout"
-_GOOD = (Result.DONE, Result.GONE)
 
 
 class Composer(Protocol):
@@ -132,7 +130,7 @@ class RollOut:
     def _take(self, outcome: Outcome, progress: Progress) -> None:
         """One that failed fails the phase. One without an answer may have worked: that is seen, or else it is tried again."""
         key, what = outcome.action.service, "stop" if outcome.action.kind is ActionKind.SHED else "start"
-        if outcome.result in _GOOD:
+        if outcome.result.ended_well:
             self._late.pop(key, None)
             return
         since_s = self._late.setdefault(key, outcome.at_s)

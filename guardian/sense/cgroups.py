@@ -15,16 +15,16 @@ from typing import Literal
 
 from guardian import logs
 from guardian.clock import Clock
-from guardian.model import Container, ContainerState, Usage
+from guardian.model import Container, Usage
 from guardian.sense.cgroup_files import DESCRIPTORS, CgroupFiles, CgroupGone
 from guardian.sense.cgroup_paths import CgroupFinder, Hierarchy, find_hierarchy, own_path
+from guardian.sense.containers import MEASURED
 
 CHECK_RATIO = 0.05
 CHECK_BYTES = 4 * 1024 * 1024
 _LOOKS = 2  # figures of a busy container may differ once: the two are not read at the same moment
 _SHARE_OF_DESCRIPTORS = 2  # one half of the limit; the rest is for sockets and the ledger
 STRAIN_EVERY_S = 10.0
-_MEASURED = (ContainerState.RUNNING, ContainerState.PAUSED)
 _ID = re.compile(r"[0-9a-f]{64}")
 
 _log = logs.get("cgroups")
@@ -71,7 +71,7 @@ class CgroupReader:
 
         Costs a stat and a few opens for each new container; one whose cgroup is in an unknown place, a bounded walk.
         """
-        wanted = {each.id: each for each in containers if each.state in _MEASURED and _ID.fullmatch(each.id)}
+        wanted = {each.id: each for each in containers if each.state in MEASURED and _ID.fullmatch(each.id)}
         for id_ in [id_ for id_, cgroup in self._open.items() if not _same_run(wanted.get(id_), cgroup.started_wall_s)]:
             self._open.pop(id_).files.close()
         self._distrusted = {id_: run for id_, run in self._distrusted.items() if _same_run(wanted.get(id_), run)}

@@ -11,7 +11,7 @@ from guardian.model import Container, ContainerState, Usage
 from guardian.sense import rates
 
 # A paused container keeps its memory. One that waits for its restart gives stats without keys, so it is not asked.
-_MEASURED = (ContainerState.RUNNING, ContainerState.PAUSED)
+MEASURED = (ContainerState.RUNNING, ContainerState.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ContainerSensor:
         A container that gave no answer keeps its last usage, with its old date. `skip`: ids that are measured elsewhere.
         False where none could be measured because the engine failed. Only for containers that `follow` was given.
         """
-        asked = [container.id for container in containers if container.state in _MEASURED and container.id not in skip]
+        asked = [container.id for container in containers if container.state in MEASURED and container.id not in skip]
         try:
             answers = self._engine.stats(asked) if asked else {}
         except EngineError:  # what runs is known all the same; what it uses grows old

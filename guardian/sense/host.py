@@ -18,8 +18,8 @@ import psutil
 from guardian.clock import Clock
 from guardian.model import HostReading
 from guardian.sense.proc import CpuTicks, ProcFile, cpu_ticks, memory_bytes, pressure, swap_bytes
+from guardian.sense.rates import CPU_WINDOW_S
 
-CPU_WINDOW_S = 10.0
 _CPU_WINDOW_TOLERANCE_S = 0.5  # ticks jitter: the window is complete a little before its full length
 CORES_INTERVAL_S = 10.0
 DISK_INTERVAL_S = 10.0

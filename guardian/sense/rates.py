@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from guardian.engine.protocol import RawStats
 
-CPU_WINDOW_S = 10.0  # a container's CPU is a mean like the host's, so that the two can be compared
+CPU_WINDOW_S = 10.0  # a container's CPU and the host's are means over this, so that the two can be compared
 CPU_FIRST_S = 0.9  # … and unknown below this
 SHORTEST_S = 0.2  # over less, the counter's steps and the answer's delay outweigh the use
 

@@ -10,7 +10,6 @@ from guardian.engine.simulated.engine import Call, SimulatedEngine
 from guardian.errors import EngineError, EngineRefused, EngineTimeout, GuardianError
 from guardian.model import Action, ActionKind, Outcome, Result
 
-_GOOD = (Result.DONE, Result.GONE)
 _RESULTS = {EngineRefused: Result.REFUSED, EngineTimeout: Result.TIMED_OUT}
 
 
@@ -171,7 +170,7 @@ class VirtualActor:
                 return False
         for container_id in results:
             self._after_call(container_id)
-        failed = tuple(one for one in action.containers if results[one] not in _GOOD)
+        failed = tuple(one for one in action.containers if not results[one].ended_well)
         stopped = tuple(one for one in action.containers if results[one] is Result.DONE)
         self._ended.append(
             Outcome(
