@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from support import small
-from support.socket_proxy import Cut, Instead, Recorded
+from support.promises import answer, cut, is_events, is_read
+from support.socket_proxy import Recorded
 from support.waiting import eventually
 
 from chaos.judge import Broken
@@ -35,27 +36,6 @@ class Way:
 
 
 # --- the engine and what it answers ---------------------------------------------------------------------------------
-
-
-def is_read(request: Recorded) -> bool:
-    return request.method in ("GET", "HEAD") and request.route != "/events"
-
-
-def is_events(request: Recorded) -> bool:
-    return request.route == "/events"
-
-
-def cut(_request: Recorded) -> None:
-    raise Cut
-
-
-def answer(status: str, body: bytes, length: int | None = None) -> Callable[[Recorded], None]:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n"
-
-    def hook(_request: Recorded) -> None:
-        raise Instead(head.encode() + body)
-
-    return hook
 
 
 def garbage(request: Recorded) -> None:

@@ -35,7 +35,6 @@ class Judge:
         self._ticks: tuple[int, int] = (0, -1)  # of which process, and how many
         self._ticked_s = time.monotonic()
         self._may_start: set[str] = set()
-        self._sheds_seen: dict[int, float] = {}  # by process: how many done sheds it counted
         self.most_rss_bytes = self.most_threads = self.most_descriptors = 0
         self.acts: Counter[str] = Counter()
 

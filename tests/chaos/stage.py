@@ -23,6 +23,7 @@ import docker
 import psutil
 from requests.exceptions import RequestException
 from support.daemon import GuardianProcess
+from support.disks import small_disk
 from support.engine_events import Change, EngineEvents
 from support.platform import MIB, ReferencePlatform
 from support.private_engine import PrivateEngine
@@ -73,7 +74,6 @@ class Stage:
         self.engine_answers = True
         self.guardian_runs = False
         self.paused: set[str] = set()
-        self.gates: list[Any] = []
         self.blind: list[tuple[float, float]] = []  # wall times between which events of the engine may be lost
         self.ids: dict[str, str] = {}  # every container there ever was -> service
         self.untouchable: dict[str, Life] = {}  # by service: what must never end while its engine lives
@@ -108,7 +108,7 @@ class Stage:
             stack.callback(self._close_events)
             self.proxy = stack.enter_context(SocketProxy(self.engine.socket, self.home / "proxy.sock"))
             self.disk = self.home / "guardian/state"
-            stack.enter_context(a_disk(self.home / "disk", self.disk))
+            stack.enter_context(small_disk(self.home, self.disk))
             self.config = settings(self.proxy.url)
             self.guardian = GuardianProcess(self.home / "guardian", as_yaml(self.config))
             stack.callback(self.guardian.close)
@@ -290,20 +290,6 @@ def settings(url: str) -> dict[str, Any]:
             {"phase": 4, "name": "observability", "services": list(MANAGED[3:])},
         ],
     }  # fmt: skip
-
-
-@contextmanager
-def a_disk(image: Path, folder: Path) -> Iterator[None]:
-    """An ext4 of 8 MiB of its own, mounted at `folder`."""
-    folder.mkdir(parents=True)
-    with image.open("wb") as file:
-        file.truncate(8 << 20)
-    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
 
 
 @contextmanager

@@ -124,6 +124,10 @@ class GuardianProcess:
         answer: dict[str, Any] = json.loads(self.get("/api/v1/status"))
         return answer
 
+    def memory_ratio(self) -> float | None:
+        """What the platform's memory is at; None while that is unknown."""
+        return next((one["value_ratio"] for one in self.status()["signals"] if one["signal"] == "platform_memory"), None)
+
     def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """Every sample by name and labels."""
         return {

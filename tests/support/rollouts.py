@@ -56,12 +56,10 @@ class Record:
 
     steps: Steps
     progress: Progress | None = None
-    saved: int = 0
 
     def save(self, progress: Progress) -> None:
         self.steps("before:save")
         self.progress = progress
-        self.saved += 1
         self.steps("after:save")
 
 

@@ -133,7 +133,7 @@ def _run(
     prometheus: Prometheus,
 ) -> Overload:
     held = {service.name: platform.memory_bytes(service.name) for service in platform.services}
-    at_rest = eventually(lambda: _ratio(guardian), "every footprint is known", 30)
+    at_rest = eventually(guardian.memory_ratio, "every footprint is known", 30)
 
     for service, (to_bytes, rate) in GROWTH.items():
         platform.grow(service, to_bytes, rate)
@@ -178,11 +178,6 @@ def _run(
         series=prometheus.series('{job="guardian"}'),
         recording=recorded(guardian),
     )
-
-
-def _ratio(guardian: GuardianProcess) -> float | None:
-    signals = guardian.status()["signals"]
-    return next((one["value_ratio"] for one in signals if one["signal"] == "platform_memory"), None)
 
 
 def _calm(guardian: GuardianProcess) -> bool:

@@ -78,7 +78,7 @@ def jump(standin_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
 
 
 def _run(platform: ReferencePlatform, proxy: SocketProxy, events: EngineEvents, guardian: GuardianProcess) -> Jump:
-    at_rest = eventually(lambda: _ratio(guardian), "every footprint is known", 30) * CAPACITY_BYTES
+    at_rest = eventually(guardian.memory_ratio, "every footprint is known", 30) * CAPACITY_BYTES
     assert at_rest < 0.80 * CAPACITY_BYTES
     others = at_rest - platform.memory_bytes(HOG)
 
@@ -114,11 +114,6 @@ def _pace(guardian: GuardianProcess, from_s: float, to_s: float) -> float | None
     """The present pace, if it is within these bounds."""
     interval_s = guardian.metric("guardian_tick_interval_seconds")
     return interval_s if from_s <= interval_s <= to_s else None
-
-
-def _ratio(guardian: GuardianProcess) -> float | None:
-    signals = guardian.status()["signals"]
-    return next((one["value_ratio"] for one in signals if one["signal"] == "platform_memory"), None)
 
 
 def test_one_batch_covers_the_deficit(jump: Jump) -> None:

@@ -61,7 +61,7 @@ def _run(platform: ReferencePlatform, engine: PrivateEngine, folder: Path, mode:
         guardian = GuardianProcess(folder / "guardian", reference_config(proxy.url, CHANGES, {"mode": mode}))
         try:
             guardian.start()
-            eventually(lambda: _ratio(guardian), "every footprint is known", 30)
+            eventually(guardian.memory_ratio, "every footprint is known", 30)
             rest = platform.memory_bytes(HOG)
             guardian.cli("standby")  # until exactly the load is there that both modes are to answer
             _load(guardian, platform, rest)
@@ -86,17 +86,12 @@ def _load(guardian: GuardianProcess, platform: ReferencePlatform, held_bytes: fl
     """Have the hog, which holds `held_bytes`, hold so much that guardian sees a deficit of DEFICIT_BYTES."""
     for _ in range(5):
         after_ticks(guardian, 4)
-        missing_bytes = 0.70 * CAPACITY_BYTES + DEFICIT_BYTES - (_ratio(guardian) or 0.0) * CAPACITY_BYTES
+        missing_bytes = 0.70 * CAPACITY_BYTES + DEFICIT_BYTES - (guardian.memory_ratio() or 0.0) * CAPACITY_BYTES
         if abs(missing_bytes) < NOISE_BYTES / 4:
             return
         held_bytes += missing_bytes
         platform.hold(HOG, int(held_bytes))
     raise AssertionError(f"the platform's memory does not settle: {missing_bytes:.0f} bytes are missing")
-
-
-def _ratio(guardian: GuardianProcess) -> float | None:
-    signals = guardian.status()["signals"]
-    return next((one["value_ratio"] for one in signals if one["signal"] == "platform_memory"), None)
 
 
 def _ended(guardian: GuardianProcess, action: str) -> int:
