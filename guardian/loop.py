@@ -21,7 +21,7 @@ from guardian.expose.orders import Order, OrderKind, OrderReply
 from guardian.expose.snapshot import Snapshot
 from guardian.ledger import overrides as others
 from guardian.ledger.book import Ledger
-from guardian.ledger.entries import Controls, Entry, HistoryRow
+from guardian.ledger.entries import Entry, HistoryRow
 from guardian.ledger.reconcile import RETURN_S, Context, Finding, FindingKind, reconcile
 from guardian.model import (
     ROLL_OUT,
@@ -83,10 +83,6 @@ def _services(findings: tuple[Finding, ...], kind: FindingKind) -> tuple[Service
 def _owing(entries: tuple[Entry, ...], config: Config) -> bool:
     """Whether something waits for its restore. What is above target_phase waits for no room."""
     return any(not is_above(entry.phase, config) for entry in entries)
-
-
-def _replace(new: Controls, _: Controls) -> Controls:
-    return new
 
 
 class HostSource(Protocol):
@@ -439,7 +435,7 @@ class Loop:
                 journal.ordered(order, answered.reply)
             if answered.controls is not None:
                 row = journal.row_of_order(order, self._clock.wall())
-                self._ledger.change_controls(partial(_replace, answered.controls), row)
+                self._ledger.set_controls(answered.controls, row)
                 inputs = replace(inputs, controls=answered.controls, standby=self._standby())
             self._expect_end(answered.with_engine, platform, order.by)
             self._note_roll_out(answered, platform, order.by)

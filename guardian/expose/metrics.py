@@ -156,6 +156,7 @@ class Metrics:
         self._last["guardian_tick_interval_seconds",] = interval_s
 
     def pressed(self, resource: str) -> None:
+        """The kernel reported that tasks wait for `memory`, `io` or `cpu`."""
         self._pressed.labels(resource).inc()
 
     def acted(self, outcome: Outcome) -> None:
@@ -183,9 +184,11 @@ class Metrics:
         self._time_jumps.labels(kind).inc()
 
     def job_failed(self, job: str) -> None:
+        """A run of the daemon's `tick`, `containers` or `config` job raised something."""
         self._task_failures.labels(job).inc()
 
     def connection_cut(self, side: str) -> None:
+        """A reader on the `web` or `control` side took too long."""
         self._cut.labels(side).inc()
 
     def log_dropped(self, lines: int) -> None:
@@ -230,6 +233,7 @@ class Metrics:
         self._last.update({key: value for key, value in known.items() if value is not None})
 
     def probed(self, service: ServiceKey, seconds: float, ok: bool) -> None:
+        """A probe of guardian's own that counts has ended."""
         # Both are there from the first probe on: a rate of failures needs both to have begun at 0.
         durations, failures = self._probes.labels(*service), self._probe_failures.labels(*service)
         if ok:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from guardian.clock import Clock
 from guardian.errors import LedgerError
@@ -226,11 +226,11 @@ class Ledger:
     def controls(self) -> Controls:
         return self._controls
 
-    def change_controls(self, change: Callable[[Controls], Controls], row: HistoryRow | None = None) -> bool:
-        """Replace the controls by `change(controls)`. True: on disk; False: in force, and written as soon as it can be."""
+    def set_controls(self, controls: Controls, row: HistoryRow | None = None) -> bool:
+        """Replace the controls. True: on disk; False: in force, and written as soon as it can be."""
         with self._lock:
-            self._controls = change(self._controls)
-            ticket = self._store.submit(controls=self._controls, history=() if row is None else (row,))
+            self._controls = controls
+            ticket = self._store.submit(controls=controls, history=() if row is None else (row,))
         return ticket.wait(ORDER_WRITE_S)
 
     @property

@@ -41,7 +41,7 @@ from guardian.policy.budgets import phase_uses
 from guardian.rollout.progress import RollOutState
 from guardian.storage.growth import storage_of
 from guardian.storage.values import KnownStorage, Reading, ServiceDisk
-from guardian.telemetry import Objective, Telemetry
+from guardian.telemetry import Objective
 from guardian.units import Bytes
 
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -78,7 +78,7 @@ def with_host(shown: Snapshot, change: Callable[[HostReading], HostReading]) -> 
     return replace(shown, sample=Sample(change(shown.sample.host), shown.inventory))
 
 
-def exercise(telemetry: Telemetry) -> None:
+def exercise(telemetry: Metrics) -> None:
     """Report everything that can be reported, with every label value that there is."""
     for operation in ("info", "list", "inspect", "stats", "stop", "kill", "start", "update", "events"):
         for error in (None, "timeout", "refused", "unreachable", "protocol"):

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,7 +261,7 @@ def test_measured_relief_completes_entry_and_history(book: Book) -> None:
 def test_orders_and_memories_survive(book: Book) -> None:
     """Orders and memories survive."""
     memory = ServiceMemory(KIBANA, flaps_wall_s=(T0,))
-    assert book.ledger.change_controls(lambda controls: replace(controls, pins=controls.pins | {KIBANA}))
+    assert book.ledger.set_controls(Controls(pins=frozenset({KIBANA})))
     book.ledger.remember([memory])
     book.ledger.record(HistoryRow(T0, "order", KIBANA, 5, "operator", "done"))
     book.again()
