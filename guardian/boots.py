@@ -31,10 +31,10 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     containers: tuple[str, ...]  # ids
 
 
-def boot_id(proc_root: str = "/proc") -> str:
+def boot_id() -> str:
     """Another one after each boot; empty where the kernel does not tell."""
     try:
-        return Path(proc_root, "sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
 

@@ -50,11 +50,11 @@ class Scheduler:
 
     def __init__(
         self,
-        clock: Clock | None = None,
+        clock: Clock,
         on_error: Callable[[str, BaseException], None] = lambda _name, _error: None,
         on_clock_set: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._on_error = on_error
         self._on_clock_set = on_clock_set
         self._jobs: dict[str, _Job] = {}

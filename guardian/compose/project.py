@@ -8,27 +8,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from guardian.compose.command import Compose, ComposeCalls, find_compose
-from guardian.compose.files import find_files, read_files, read_text, variables_of
+from guardian.compose.files import read_files, read_text, variables_of
 from guardian.compose.model import ComposeProject, ComposeService
 from guardian.errors import ComposeError, ConfigError, Problem
 
 
 def read_project(
-    files: Sequence[Path] = (),
+    files: Sequence[Path],
     name: str | None = None,
-    directory: Path | None = None,
     environ: Mapping[str, str] | None = None,
     composes: Sequence[Compose] | None = None,
 ) -> ComposeProject:
-    """The project in `files`, or in those that Compose would find from the working directory.
+    """The project in `files`, at least one; its directory is that of the first.
 
-    `directory` is the project's, by default that of the first file; `composes` are those to ask in turn, by default all
-    that are installed. Every service of either reading is in the result, whatever its profile. ConfigError where nobody
-    can read the files: then the mistakes are those that guardian found, each with its line.
+    `composes` are those to ask in turn, by default all that are installed. Every service of either reading is in the
+    result, whatever its profile. ConfigError where nobody can read the files: then the mistakes are those that guardian
+    found, each with its line.
     """
     environ = os.environ if environ is None else environ
-    files = tuple(files) or find_files(directory or Path(), environ)
-    home = directory or files[0].parent
+    files = tuple(files)
+    home = files[0].parent
     variables = variables_of(home, environ)
     failure: ConfigError | None = None
     own: ComposeProject | None = None

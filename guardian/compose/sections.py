@@ -52,7 +52,7 @@ def canonical(service: Section) -> Section:
     return Section(entries, service.place)
 
 
-def laid_over(below: Section, above: Section, *, continued: frozenset[str] = _CONTINUED) -> Section:
+def laid_over(below: Section, above: Section) -> Section:
     """`above` over `below`: sections key by key, some lists continued, everything else replaced."""
     entries = dict(below.entries)
     for name, entry in above.entries.items():
@@ -63,7 +63,7 @@ def laid_over(below: Section, above: Section, *, continued: frozenset[str] = _CO
             entries[name] = entry
         elif isinstance(old.value, Section) and isinstance(entry.value, Section):
             entries[name] = Entry(entry.place, laid_over(old.value, entry.value))
-        elif isinstance(old.value, Items) and isinstance(entry.value, Items) and name in continued:
+        elif isinstance(old.value, Items) and isinstance(entry.value, Items) and name in _CONTINUED:
             entries[name] = Entry(entry.place, Items((*old.value.items, *entry.value.items), entry.value.place))
         else:
             entries[name] = entry

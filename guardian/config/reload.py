@@ -23,6 +23,8 @@ from guardian.config.schema import Config, PhaseConfig, ServiceConfig
 from guardian.errors import ConfigError, Problem
 from guardian.units import spell
 
+SETTLE_S = 1.0
+
 Policy = Literal["thresholds", "all", "none"]
 
 
@@ -245,17 +247,16 @@ def _shown(value: Any) -> str:
 
 
 class FileWatch:
-    """Says when the file has changed and then stayed the same for `settle_s` seconds, so that half a save is never taken.
+    """Says when the file has changed and then stayed the same for `SETTLE_S`, so that half a save is never taken.
 
     Looks at the file's identity, size and times first, and at its content only when one of them moved: a look costs one stat.
     A save by rename is a change like any other; a touch, or an edit that is taken back in time, is none. Poll it a
     little less often than that: the second look takes what the first has seen.
     """
 
-    def __init__(self, path: Path, loaded: bytes | None = None, settle_s: float = 1.0) -> None:
+    def __init__(self, path: Path, loaded: bytes | None = None) -> None:
         """`loaded` is the content in force; what the file holds now, unless given."""
         self._path = path
-        self._settle_s = settle_s
         self._seen = None if loaded is not None else self._signature()
         self._look = loaded is not None  # the file may have changed since it was loaded
         self._known = self._digest_now() if loaded is None else _digest(loaded)  # of the content in force; empty: unreadable
@@ -269,7 +270,7 @@ class FileWatch:
             self._look, self._seen = False, signature
             self._consider(self._digest_now(), now_s)
             return None
-        if self._candidate is None or now_s - self._since_s < self._settle_s:
+        if self._candidate is None or now_s - self._since_s < SETTLE_S:
             return None
         content, error = self._attempt()
         digest = "" if content is None else _digest(content)

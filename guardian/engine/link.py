@@ -87,9 +87,9 @@ class Link:
         self._connected: _Connected | None = None
         self._closed = False
 
-    def api_version(self, timeout_s: float | None = None) -> str:
+    def api_version(self) -> str:
         """Connect if need be, and return the API version spoken, such as `1.41`."""
-        return self._connect(self._timeout_s if timeout_s is None else timeout_s).api_version
+        return self._connect(self._timeout_s).api_version
 
     def call(
         self,

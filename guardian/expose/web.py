@@ -10,7 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
-from guardian.clock import Clock, SystemClock
+from guardian.clock import Clock
 from guardian.errors import GuardianError
 from guardian.expose.access import OPEN, Access
 from guardian.expose.answers import GetHistory, failed, history, number
@@ -53,14 +53,14 @@ class WebServer:
         metrics: Metrics,
         trace: Trace,
         get_history: GetHistory,
-        clock: Clock | None = None,
+        clock: Clock,
         access: Access = OPEN,
     ) -> None:
         self._metrics = metrics
         self._trace = trace
         self._get_history = get_history
         self._password = access.password
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._pages: dict[str, Callable[[Request], Response]] = {
             "/": self._asset,
             "/metrics": self._exposition,

@@ -55,14 +55,14 @@ class _Turn(NamedTuple):
     key: Key | None
 
 
-def timeline(path: Path, since_wall_s: float, until_wall_s: float = float("inf")) -> Iterator[Step]:
-    """Steps within the time, oldest first. RecordError where there is no recording, or it cannot be read."""
+def timeline(path: Path, since_wall_s: float) -> Iterator[Step]:
+    """Steps since then, oldest first. RecordError where there is no recording, or it cannot be read."""
     settings = settings_of(path)
-    spans = _spans(path, since_wall_s, until_wall_s)
+    spans = _spans(path, since_wall_s)
     streams = (
-        _keys(path, since_wall_s, until_wall_s),
-        _ticks(path, since_wall_s, until_wall_s, settings),
-        _minutes(path, since_wall_s, until_wall_s, settings, spans),
+        _keys(path, since_wall_s),
+        _ticks(path, since_wall_s, settings),
+        _minutes(path, since_wall_s, settings, spans),
     )
     key: Key | None = None
     for turn in heapq.merge(*streams, key=lambda turn: (turn.at_wall_s, turn.order)):
@@ -81,22 +81,21 @@ def _with_key(step: Step, key: Key) -> Step:
     return Step(**{**{name: getattr(step, name) for name in Step.__slots__}, "began": key.began, "state": key.state})
 
 
-def _rows(path: Path, kind: Kind, since_wall_s: float, until_wall_s: float) -> Iterator[bytes]:
+def _rows(path: Path, kind: Kind, since_wall_s: float) -> Iterator[bytes]:
     with opened(path) as connection:
         for (body,) in connection.execute(
-            "SELECT body FROM rows WHERE kind = ? AND until_wall_s >= ? AND at_wall_s <= ? ORDER BY id",
-            (kind.value, since_wall_s, until_wall_s),
+            "SELECT body FROM rows WHERE kind = ? AND until_wall_s >= ? ORDER BY id", (kind.value, since_wall_s)
         ):
             yield body
 
 
-def _spans(path: Path, since_wall_s: float, until_wall_s: float) -> list[_Span]:
+def _spans(path: Path, since_wall_s: float) -> list[_Span]:
     """From when until when there are whole ticks."""
     spans: list[_Span] = []
     with opened(path) as connection:
         for at_wall_s, end_wall_s in connection.execute(
-            "SELECT at_wall_s, until_wall_s FROM rows WHERE kind = ? AND until_wall_s >= ? AND at_wall_s <= ? ORDER BY at_wall_s",
-            (Kind.TICKS.value, since_wall_s, until_wall_s),
+            "SELECT at_wall_s, until_wall_s FROM rows WHERE kind = ? AND until_wall_s >= ? ORDER BY at_wall_s",
+            (Kind.TICKS.value, since_wall_s),
         ):
             if spans and at_wall_s - spans[-1].until_wall_s <= JOINED_S:
                 spans[-1] = _Span(spans[-1].since_wall_s, max(spans[-1].until_wall_s, end_wall_s))
@@ -105,16 +104,16 @@ def _spans(path: Path, since_wall_s: float, until_wall_s: float) -> list[_Span]:
     return spans
 
 
-def _keys(path: Path, since_wall_s: float, until_wall_s: float) -> Iterator[_Turn]:
+def _keys(path: Path, since_wall_s: float) -> Iterator[_Turn]:
     with opened(path) as connection:
         for at_wall_s, body in connection.execute(
-            "SELECT at_wall_s, body FROM rows WHERE kind = ? AND until_wall_s BETWEEN ? AND ? ORDER BY id",
-            (Kind.KEY.value, since_wall_s, until_wall_s),
+            "SELECT at_wall_s, body FROM rows WHERE kind = ? AND until_wall_s >= ? ORDER BY id",
+            (Kind.KEY.value, since_wall_s),
         ):
             yield _Turn(at_wall_s, 0, None, decode(body, Key))
 
 
-def _ticks(path: Path, since_wall_s: float, until_wall_s: float, settings: Mapping[str, Config]) -> Iterator[_Turn]:
+def _ticks(path: Path, since_wall_s: float, settings: Mapping[str, Config]) -> Iterator[_Turn]:
     """Each refers to the one before: those before the first that is whole are left out."""
     containers: tuple[Container, ...] | None = None
     inventory: Inventory | None = None
@@ -122,7 +121,7 @@ def _ticks(path: Path, since_wall_s: float, until_wall_s: float, settings: Mappi
     excluded: frozenset[str] = frozenset()
     config: Config | None = None
     mode = Mode.ENFORCE
-    for body in _rows(path, Kind.TICKS, since_wall_s, until_wall_s):
+    for body in _rows(path, Kind.TICKS, since_wall_s):
         for tick in decode(body, list[Tick]):
             inputs = tick.inputs or inputs
             excluded = excluded if tick.excluded is None else frozenset(tick.excluded)
@@ -156,9 +155,7 @@ def _ticks(path: Path, since_wall_s: float, until_wall_s: float, settings: Mappi
             yield _Turn(step.now_wall_s, 1, step, None)
 
 
-def _minutes(
-    path: Path, since_wall_s: float, until_wall_s: float, settings: Mapping[str, Config], spans: list[_Span]
-) -> Iterator[_Turn]:
+def _minutes(path: Path, since_wall_s: float, settings: Mapping[str, Config], spans: list[_Span]) -> Iterator[_Turn]:
     """The host readings of minutes, without those for which there are whole ticks."""
     containers: tuple[Container, ...] | None = None
     excluded: frozenset[str] = frozenset()
@@ -167,7 +164,7 @@ def _minutes(
     config: Config | None = None
     mode = Mode.ENFORCE
     place = 0
-    for body in _rows(path, Kind.MINUTE, since_wall_s - LEAD_S, until_wall_s):
+    for body in _rows(path, Kind.MINUTE, since_wall_s - LEAD_S):
         minute = decode(body, Minute)
         if containers is None and minute.containers is None:
             continue

@@ -144,7 +144,7 @@ class NobodyActs:
 class SizedHost:
     """`count` services that all run, on a calm host. In enforce mode; what is decided goes nowhere."""
 
-    def __init__(self, count: int, mode: Mode = Mode.ENFORCE) -> None:
+    def __init__(self, count: int) -> None:
         self.clock = VirtualClock()
         self.readings = MadeUpReadings(count, self.clock)
         self.metrics = Metrics(self.clock)
@@ -153,7 +153,7 @@ class SizedHost:
         self.config = config_of(count)
         self.loop = Loop(
             config=self.config,
-            mode=mode,
+            mode=Mode.ENFORCE,
             host=self.readings,
             containers=self.readings,
             actor=self.actor,

@@ -46,10 +46,8 @@ class NoTraffic(TrafficReader):
 class WatchedHost:
     """`db` and `web`, which is probed by HTTP, and `logs`: a phase each, and each uses half of its budget. `seconds` counts from the first tick, at the beginning of an hour."""
 
-    def __init__(self, path: Path, restart: bool = False) -> None:
-        check = HealthConfig(
-            http="http://127.0.0.1:1/", interval=Seconds(PROBE_S), retries=2, start_period=Seconds(0), restart=restart
-        )
+    def __init__(self, path: Path) -> None:
+        check = HealthConfig(http="http://127.0.0.1:1/", interval=Seconds(PROBE_S), retries=2, start_period=Seconds(0))
         config = a_config(
             *(Phase((name,), budget_mib=number * 200) for number, name in enumerate(("db", "web", "logs"), start=1)),
             services={"web": ServiceConfig(health=check)},

@@ -13,6 +13,8 @@ from itertools import count
 from math import ceil, inf
 from typing import NamedTuple
 
+STEP_S = 1.0
+
 
 class Kind(StrEnum):
     STEADY = "steady"  # this much, at once
@@ -93,8 +95,8 @@ def pieces(shape: Shape, start: float, at_s: float) -> Iterator[Piece]:
         yield Piece(at_s + abs(end - start) / shape.rate, end)
 
 
-def stairs(steps: Iterator[Piece], width_s: float = 1.0) -> Iterator[Piece]:
-    """The same with flat pieces only: a slope becomes steps of `width_s`, each at the slope's mean.
+def stairs(steps: Iterator[Piece]) -> Iterator[Piece]:
+    """The same with flat pieces only: a slope becomes steps of `STEP_S`, each at the slope's mean.
 
     CPU moves in stairs, because what each gets of shared cores is then constant between two changes.
     """
@@ -105,9 +107,9 @@ def stairs(steps: Iterator[Piece], width_s: float = 1.0) -> Iterator[Piece]:
             yield piece
         else:
             lasts_s = inf if following is None else following.at_s - piece.at_s
-            for number in count() if lasts_s == inf else range(ceil(lasts_s / width_s)):
-                middle_s = (number * width_s + min((number + 1) * width_s, lasts_s)) / 2
-                yield Piece(piece.at_s + number * width_s, piece.value + piece.slope * middle_s)
+            for number in count() if lasts_s == inf else range(ceil(lasts_s / STEP_S)):
+                middle_s = (number * STEP_S + min((number + 1) * STEP_S, lasts_s)) / 2
+                yield Piece(piece.at_s + number * STEP_S, piece.value + piece.slope * middle_s)
         if following is None:
             return
         piece = following
