@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 
@@ -178,6 +179,16 @@ def format_seconds(value: float | None) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts[:2])
+
+
+def format_time(wall_s: float | None) -> str:
+    """`2026-11-23 20:15:02`, in the time zone of whoever reads it; None -> `?`."""
+    return "?" if wall_s is None else datetime.fromtimestamp(wall_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def format_use(used: float | None, budget: float | None, shown: Callable[[float | None], str]) -> str:
+    """`600 MiB of 1.0 GiB`; `?` where the use is unknown; the budget only where there is one."""
+    return shown(used) if budget is None else f"{shown(used)} of {shown(budget)}"
 
 
 def spell(value: object) -> str:

@@ -11,6 +11,7 @@ from guardian.cli.options import Duration, config_option, daemon_command, direct
 from guardian.cli.replies import show_json
 from guardian.cli.report import collect
 from guardian.objectives import baseline as baselines
+from guardian.units import format_time
 
 _directory = directory_option("Where the figures are.  [default: as in the file]")
 
@@ -79,7 +80,10 @@ def list_(directory: Path | None, config: Path | None, as_json: bool) -> None:
     if not found:
         click.echo("There is no baseline yet: `guardian baseline save NAME` makes one.")
         return
-    from guardian.cli.tables import console, table, when
+    from guardian.cli.tables import console, table
 
-    rows = ((one["name"], when(one["made_wall_s"]), when(one["from_wall_s"]), when(one["until_wall_s"])) for one in found)
+    rows = (
+        (one["name"], format_time(one["made_wall_s"]), format_time(one["from_wall_s"]), format_time(one["until_wall_s"]))
+        for one in found
+    )
     console().print(table("", ("name", "saved", "from", "to"), rows))

@@ -19,7 +19,7 @@ from guardian.expose.orders import find_or_parse
 from guardian.expose.status import history_row
 from guardian.ledger.history import read_rows
 from guardian.ledger.schema import LEDGER_NAME
-from guardian.units import format_bytes, format_ratio
+from guardian.units import format_bytes, format_ratio, format_time
 
 MAX_ROWS = 10_000
 
@@ -90,7 +90,7 @@ def _from_file(directory: Path, limit: int, since_wall_s: float | None, service:
 
 
 def _draw(rows: Rows) -> None:
-    from guardian.cli.tables import console, table, when, word
+    from guardian.cli.tables import console, table, word
 
     if not rows:
         click.echo("Nothing has happened yet.")
@@ -101,7 +101,7 @@ def _draw(rows: Rows) -> None:
             ("when", "action", "service", "why", "result", "expected", "measured", "by", "detail"),
             (
                 (
-                    when(row["at_wall_s"]),
+                    format_time(row["at_wall_s"]),
                     row["action"],
                     row["service"] or "-",
                     _why(row),

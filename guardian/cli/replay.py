@@ -13,7 +13,7 @@ import click
 
 from guardian.cli.options import PATH, Duration, directory_option
 from guardian.cli.replies import show_json
-from guardian.units import format_bytes, format_cores, format_ratio, format_seconds
+from guardian.units import format_bytes, format_cores, format_ratio, format_seconds, format_time
 
 if TYPE_CHECKING:
     from guardian.replay.summary import Summary
@@ -127,7 +127,7 @@ def _axis(wall_s: float) -> str:
 
 def draw(found: Named, simulated: str = "") -> None:
     """Figures of all side by side, then each one's sheds. `simulated`: the scenario, where nothing was recorded."""
-    from guardian.cli.tables import console, table, when
+    from guardian.cli.tables import console, table
 
     out = console()
     first = found[0][1]
@@ -135,7 +135,7 @@ def draw(found: Named, simulated: str = "") -> None:
     if simulated:
         out.print(f"Simulated: {simulated}, {length}. Times are since it began.\n")
     else:
-        out.print(f"Recorded from {when(first.since_wall_s)} to {when(first.until_wall_s)}, {length} of it.\n")
+        out.print(f"Recorded from {format_time(first.since_wall_s)} to {format_time(first.until_wall_s)}, {length} of it.\n")
     out.print(table("", ("", *(name for name, _ in found)), _figures(found), right=[name for name, _ in found]))
     for name, one in found:
         if not one.absences:
@@ -148,7 +148,9 @@ def draw(found: Named, simulated: str = "") -> None:
                 ("when", "action", "phase", "service", "why", "relief", "for"),
                 (
                     (
-                        format_seconds(absence.at_wall_s - (one.since_wall_s or 0.0)) if simulated else when(absence.at_wall_s),
+                        format_seconds(absence.at_wall_s - (one.since_wall_s or 0.0))
+                        if simulated
+                        else format_time(absence.at_wall_s),
                         absence.kind.value,
                         str(absence.phase),
                         f"{absence.service}{' (flap)' if absence.flap else ''}",

@@ -12,8 +12,8 @@ from rich.text import Text
 from guardian.cli.client import Client
 from guardian.cli.options import daemon_command
 from guardian.cli.replies import printable, show_json
-from guardian.cli.tables import against, console, table, when, word
-from guardian.units import format_bytes, format_cores, format_ratio, format_seconds
+from guardian.cli.tables import console, table, word
+from guardian.units import format_bytes, format_cores, format_ratio, format_seconds, format_time, format_use
 
 SOON_S = 600.0  # memory that would be full later than this is no news: small rates come and go
 
@@ -52,14 +52,14 @@ def headline(shown: Values) -> Text:
     line.append_text(word("up" if engine["up"] else "down"))
     if "version" in engine:
         line.append(printable(f" ({engine['name']}, {engine['version']}, cgroup v{engine['cgroup_version']})"))
-    return line.append(f", {when(shown['at_wall_s'])}")
+    return line.append(f", {format_time(shown['at_wall_s'])}")
 
 
 def notes(shown: Values) -> Iterator[str]:
     """One line for each thing that is out of the ordinary, and for what comes next."""
     standby = shown["standby"]
     if standby["active"]:
-        until = "`guardian standby --off`" if standby["until_wall_s"] is None else when(standby["until_wall_s"])
+        until = "`guardian standby --off`" if standby["until_wall_s"] is None else format_time(standby["until_wall_s"])
         yield f"standby: nothing is stopped or started until {until} (ordered by {standby['by'] or '?'})"
     if shown["holds"]:
         by = f" (ordered by {shown['hold_by']})" if shown["hold_by"] else ""
@@ -144,9 +144,9 @@ def _phase(one: Values) -> Sequence[str | Text]:
     services = ", ".join(f"{count} {state}" for state, count in one["services"].items() if count)
     return (
         f"{one['phase']} {one['name']}".rstrip(),
-        against(one["memory_bytes"], one["memory_budget_bytes"], format_bytes),
-        against(one["cpu_cores"], one["cpu_budget_cores"], format_cores),
-        against(one["storage_bytes"], one["storage_budget_bytes"], format_bytes),
+        format_use(one["memory_bytes"], one["memory_budget_bytes"], format_bytes),
+        format_use(one["cpu_cores"], one["cpu_budget_cores"], format_cores),
+        format_use(one["storage_bytes"], one["storage_budget_bytes"], format_bytes),
         Text(f"over: {', '.join(one['over'])}", "yellow") if one["over"] else "-",
         services or "none",
     )
@@ -171,7 +171,7 @@ def _service(one: Values) -> Sequence[str | Text]:
 def _entry(one: Values, quarantined: Iterable[str]) -> Sequence[str | Text]:
     return (
         one["service"],
-        when(one["since_wall_s"]),
+        format_time(one["since_wall_s"]),
         one["reason"],
         one["by"] or "guardian",
         word("quarantined" if one["service"] in quarantined else one["state"]),

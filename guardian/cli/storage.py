@@ -13,7 +13,7 @@ from guardian.cli.options import daemon_command
 from guardian.cli.replies import printable, show_json
 from guardian.errors import GuardianError
 from guardian.expose.orders import OrderKind
-from guardian.units import format_bytes, format_seconds
+from guardian.units import format_bytes, format_seconds, format_time, format_use
 
 LOOK_EVERY_S = 0.5
 
@@ -63,10 +63,10 @@ def _phase(one: Values) -> Values:
 
 
 def _draw(shown: Values, found: Values) -> None:
-    from guardian.cli.tables import against, console, table, when
+    from guardian.cli.tables import console, table
 
     screen = console()
-    for line in _lines(shown, found, when(found["at_wall_s"])):
+    for line in _lines(shown, found, format_time(found["at_wall_s"])):
         screen.print(printable(line))
     screen.print()
     screen.print(
@@ -76,7 +76,7 @@ def _draw(shown: Values, found: Values) -> None:
             (
                 (
                     f"{one['phase']} {one['name']}",
-                    against(one["storage_bytes"], one["storage_budget_bytes"], format_bytes),
+                    format_use(one["storage_bytes"], one["storage_budget_bytes"], format_bytes),
                     "over budget" if "storage" in one["over"] else "",
                 )
                 for one in shown["phases"]

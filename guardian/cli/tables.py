@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
@@ -46,13 +44,3 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else printable(cell) for cell in row))
     return drawn
-
-
-def when(wall_s: float | None) -> str:
-    """`2026-11-23 20:15:02`, in the time zone of whoever reads it."""
-    return "?" if wall_s is None else datetime.fromtimestamp(wall_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def against(used: Any, budget: Any, shown: Callable[[float | None], str]) -> str:
-    """`600 MiB of 1.0 GiB`; `?` where the use is unknown; the budget only where there is one."""
-    return shown(used) if budget is None else f"{shown(used)} of {shown(budget)}"

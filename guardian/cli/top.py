@@ -22,9 +22,9 @@ from guardian.cli.client import Client
 from guardian.cli.options import Duration, client_command
 from guardian.cli.replies import printable
 from guardian.cli.status import headline, notes
-from guardian.cli.tables import STYLES, against, console, table, when, word
+from guardian.cli.tables import STYLES, console, table, word
 from guardian.errors import UnreachableError, UsageError
-from guardian.units import format_bytes, format_cores, format_ratio
+from guardian.units import format_bytes, format_cores, format_ratio, format_time, format_use
 
 BAR = 30  # characters, where there is room
 ACTIONS, NOTES = 5, 6  # of history, and of what is out of the ordinary …
@@ -126,8 +126,8 @@ def _signal(one: Values, width: int) -> Text:
 
 def _phase(one: Values, width: int) -> Text:
     services = ", ".join(f"{count} {state}" for state, count in one["services"].items() if count)
-    memory = against(one["memory_bytes"], one["memory_budget_bytes"], format_bytes)
-    cores = against(one["cpu_cores"], one["cpu_budget_cores"], format_cores)
+    memory = format_use(one["memory_bytes"], one["memory_budget_bytes"], format_bytes)
+    cores = format_use(one["cpu_cores"], one["cpu_budget_cores"], format_cores)
     if width >= WIDE:
         said = f"phase {one['phase']:<2} {one['name']:<14} {memory:<24} {cores:<26} {services}"
     elif width >= MEDIUM:
@@ -169,7 +169,7 @@ def _service(one: Values, bare: bool, room: int) -> Mapping[str, str | Text]:
 
 def _action(row: Values, width: int) -> Text:
     by = f" by {row['by']}" if row["by"] else ""
-    at = when(row["at_wall_s"])
+    at = format_time(row["at_wall_s"])
     line = f"{at if width >= MEDIUM else at[-8:]} {row['action']} {row['service'] or ''} for {row['reason']}{by}: "
     return Text(printable(line), no_wrap=True, overflow="ellipsis").append_text(word(row["result"]))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from guardian.objectives.baseline import compare
-from guardian.units import format_bytes, format_cores, format_ratio, format_seconds
+from guardian.units import format_bytes, format_cores, format_ratio, format_seconds, format_time, format_use
 
 LEAST_CHANGE = 0.1  # what has changed by less than a tenth since a baseline is counted, and not listed
 
@@ -28,7 +27,7 @@ def heading(report: Mapping[str, Any]) -> str:
     """What time it is about, and how much of that nobody knows."""
     span_s = report["until_wall_s"] - report["from_wall_s"]
     unknown = f"; unknown for {format_seconds(report['unknown_s'])} of it" if report["unknown_s"] >= 1 else ""
-    return f"{when(report['from_wall_s'])} to {when(report['until_wall_s'])}, {format_seconds(span_s)}{unknown}"
+    return f"{format_time(report['from_wall_s'])} to {format_time(report['until_wall_s'])}, {format_seconds(span_s)}{unknown}"
 
 
 def sheets(report: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> list[Sheet]:
@@ -45,11 +44,6 @@ def sheets(report: Mapping[str, Any], baseline: Mapping[str, Any] | None = None)
     if baseline is not None:
         found.append(_changes(report, baseline))
     return found
-
-
-def when(wall_s: float) -> str:
-    """In the time zone of whoever reads it."""
-    return datetime.fromtimestamp(wall_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _objectives(report: Mapping[str, Any]) -> Sheet:
@@ -119,10 +113,10 @@ def _phases(report: Mapping[str, Any]) -> Sheet:
         (
             str(one["phase"]),
             one["name"] or "-",
-            _against(one["memory_mean_bytes"], one["memory_budget_bytes"], format_bytes),
+            format_use(one["memory_mean_bytes"], one["memory_budget_bytes"], format_bytes),
             format_ratio(one["memory_p95_ratio"]),
             format_ratio(one["memory_most_ratio"]),
-            _against(one["cpu_mean_cores"], one["cpu_budget_cores"], format_cores),
+            format_use(one["cpu_mean_cores"], one["cpu_budget_cores"], format_cores),
             format_ratio(one["cpu_p95_ratio"]),
             format_ratio(one["cpu_most_ratio"]),
             "?"
@@ -142,7 +136,7 @@ def _sheds(report: Mapping[str, Any]) -> Sheet:
     rows = tuple(
         (
             one["service"],
-            when(one["since_wall_s"]),
+            format_time(one["since_wall_s"]),
             format_seconds(one["seconds"]),
             one["reason"] + (f" by {one['by']}" if one["by"] else ""),
             "-" if one["relief_bytes"] is None else format_bytes(one["relief_bytes"]),
@@ -157,7 +151,7 @@ def _sheds(report: Mapping[str, Any]) -> Sheet:
 def _restarts(report: Mapping[str, Any]) -> Sheet:
     if report["restarts"] is None:
         return Sheet("Restarted", note="The history could not be read.")
-    rows = tuple((one["service"], when(one["at_wall_s"]), one["result"], one["detail"]) for one in report["restarts"])
+    rows = tuple((one["service"], format_time(one["at_wall_s"]), one["result"], one["detail"]) for one in report["restarts"])
     return Sheet(
         "Restarted", ("service", "when", "result", "detail"), rows, note="" if rows else "Nothing was restarted for its health."
     )
@@ -194,7 +188,7 @@ def _changes(report: Mapping[str, Any], baseline: Mapping[str, Any]) -> Sheet:
         )
         for one in large
     )
-    span = f"{when(baseline['from_wall_s'])} to {when(baseline['until_wall_s'])}"
+    span = f"{format_time(baseline['from_wall_s'])} to {format_time(baseline['until_wall_s'])}"
     note = f"{baseline['name']}: {span}; {len(found) - len(large)} of {len(found)} figures have changed by less than {LEAST_CHANGE:.0%}"
     return Sheet(
         "Since the baseline", ("service", "figure", "then", "now", "change"), rows, frozenset(("then", "now", "change")), note
@@ -233,10 +227,6 @@ def _budget(of: Mapping[str, Any]) -> str:
 
 def _signed(seconds: float) -> str:
     return ("-" if seconds < 0 else "") + format_seconds(abs(float(round(seconds))))
-
-
-def _against(used: float | None, budget: float | None, shown: Callable[[float | None], str]) -> str:
-    return shown(used) if budget is None else f"{shown(used)} of {shown(budget)}"
 
 
 def _words(figure: str) -> str:

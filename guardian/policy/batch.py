@@ -51,6 +51,11 @@ class Batch:
         self.handed_out += 1
         return f"{self.state.run_id}-{self.handed_out}"
 
+    def _grace_s(self, service: Service, hard: bool) -> float:
+        if not hard or service.kill_never:
+            return service.stop_timeout_s
+        return min(service.stop_timeout_s, shed.hard_grace_s(self.assessment.full_in_s, self.config.shedding.hard_grace))
+
     def add(
         self, group: tuple[ServiceKey, ...], plan: shed.Plan | None, hard: bool, by: str = "", reason: str = "operator"
     ) -> None:
@@ -60,9 +65,7 @@ class Batch:
             service = self.platform.services[key]
             if key in self._ids or not service.up or key in self._busy:
                 continue
-            grace = service.stop_timeout_s
-            if hard and not service.kill_never:
-                grace = min(grace, shed.hard_grace_s(self.assessment.full_in_s, self.config.shedding.hard_grace))
+            grace = self._grace_s(service, hard)
             expected_bytes, expected_cores = demand.expected(service, self.platform, self.state, self.now_s)
             signal = None if plan is None else plan.signal.signal
             signal_state = None if signal is None else self.state.signals.get(signal)
@@ -116,9 +119,7 @@ class Batch:
         service = self.platform.services[entry.service]
         if entry.service in self._ids or not service.up or entry.service in self._busy:
             return
-        grace = service.stop_timeout_s
-        if hard and not service.kill_never:
-            grace = min(grace, shed.hard_grace_s(self.assessment.full_in_s, self.config.shedding.hard_grace))
+        grace = self._grace_s(service, hard)
         action = Action(
             id=self._next_id(),
             kind=ActionKind.SHED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from guardian.compose.model import ComposeProject, ComposeService, Condition, Port
 from guardian.engine.survey import Seen
@@ -14,6 +15,7 @@ from guardian.proposal.model import Candidate, Use
 PHASE_LABEL = "guardian.phase"
 _REPEATED = ("always", "unless-stopped")
 _MOST_PORTS = 64  # of one range that is written out
+_Number = TypeVar("_Number", int, float)
 
 
 def of_project(project: ComposeProject) -> list[Candidate]:
@@ -96,7 +98,7 @@ def _of_containers(
         awaited=awaited,
         restarts=any(one.restart_policy in _REPEATED for one in members),
         memory_limit_bytes=_sum(memory),
-        cpu_limit_cores=_total(cores),
+        cpu_limit_cores=_sum(cores),
         memory_limit_each_bytes=None if None in memory else most_bytes,
         cpu_limit_each_cores=None if None in cores else most_cores,
         label_phase=min(labels, default=None),
@@ -114,15 +116,11 @@ def by_name(uses: Mapping[ServiceKey, Use]) -> dict[str, Use]:
         name: Use(
             min(use.samples for use in members),
             _sum([use.memory_bytes for use in members]),
-            _total([use.cpu_cores for use in members]),
+            _sum([use.cpu_cores for use in members]),
         )
         for name, members in found.items()
     }
 
 
-def _sum(values: Sequence[int | None]) -> int | None:
-    return None if None in values else sum(value for value in values if value is not None)
-
-
-def _total(values: Sequence[float | None]) -> float | None:
+def _sum(values: Sequence[_Number | None]) -> _Number | None:
     return None if None in values else sum(value for value in values if value is not None)
