@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 
 from guardian import logs
 from guardian.config.schema import Config
+from guardian.files import write_whole
 from guardian.model import Action, ActionKind, Container, ServiceKey
 from guardian.policy.platform import Platform
 from guardian.policy.target import is_above
@@ -59,14 +59,9 @@ class BootRecord:
         self._seen_s = {id_: seen_s for id_, seen_s in self._seen_s.items() if now_s - seen_s < GONE_S}
         if self._seen_s.keys() == self._written or not self._boot:
             return
-        new = self._path.with_suffix(".new")
         ran = Ran(boot_id=self._boot, at_wall_s=now_wall_s, containers=tuple(sorted(self._seen_s)))
         try:
-            with new.open("wb") as file:
-                file.write(msgspec.json.encode(ran))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            write_whole(self._path, msgspec.json.encode(ran))
         except OSError as error:
             _log.warning("what runs cannot be written down", path=str(self._path), error=error.strerror)
             return

@@ -8,6 +8,7 @@ from typing import Any
 
 from guardian.engine import endpoints
 from guardian.engine.link import Link
+from guardian.engine.parse import MALFORMED
 from guardian.errors import EngineProtocolError
 
 _PERIOD_US = 100_000  # the kernel's own, where a quota is set without one
@@ -65,7 +66,7 @@ def read_limits(link: Link, container_id: str, timeout_s: float) -> InForce | No
         return None
     try:
         return _in_force(answer.body["HostConfig"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except MALFORMED as error:
         raise EngineProtocolError(f"the engine gave an answer to an inspect of an unknown form: {error!r}") from error
 
 

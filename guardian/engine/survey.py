@@ -8,7 +8,7 @@ from typing import Any
 
 from guardian.engine import endpoints
 from guardian.engine.link import Link
-from guardian.engine.parse import ONEOFF_LABEL, PROJECT_LABEL
+from guardian.engine.parse import MALFORMED, ONEOFF_LABEL, PROJECT_LABEL
 from guardian.errors import EngineProtocolError
 
 
@@ -30,7 +30,7 @@ def survey(link: Link, timeout_s: float) -> tuple[Seen, ...]:
     answer = link.get(endpoints.LIST, timeout_s, {"all": "1"})
     try:
         return tuple(_seen(row) for row in answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except MALFORMED as error:
         raise EngineProtocolError(f"the engine gave a list of an unknown form: {error!r}") from error
 
 

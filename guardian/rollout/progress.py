@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from guardian.errors import AlreadyRunning, GuardianError
+from guardian.files import write_whole
 from guardian.ledger.lock import is_locked
 from guardian.model import ServiceKey
 
@@ -102,13 +103,8 @@ class ProgressFile:
 
     def save(self, progress: Progress) -> None:
         """On disk when this returns: whole, or the one before."""
-        new = self._path.with_suffix(".new")
         try:
-            with new.open("wb") as file:
-                file.write(msgspec.json.encode(progress))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            write_whole(self._path, msgspec.json.encode(progress))
             folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)

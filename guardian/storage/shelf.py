@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from guardian.files import write_whole
 from guardian.model import ServiceKey
 from guardian.storage.values import Command, Reading, ServiceDisk
 
@@ -64,12 +64,8 @@ def save(path: Path, readings: Sequence[Reading], commands: Sequence[Command]) -
         )
         for one in readings[-MOST_READINGS:]
     ]
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(msgspec.json.encode(_File(VERSION, rows, [(one.command, one.frees_bytes, one.note) for one in commands])))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    file = _File(VERSION, rows, [(one.command, one.frees_bytes, one.note) for one in commands])
+    write_whole(path, msgspec.json.encode(file))
 
 
 def _key(name: str) -> ServiceKey:
