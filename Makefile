@@ -7,8 +7,6 @@ BIN := .venv/bin
 LOCKS := requirements.txt requirements-build.txt pyproject.toml
 REFERENCES := guardian.expose.reference guardian.config.reference guardian.engine.reference guardian.messages
 PYTEST ?= $(BIN)/pytest
-ARGS ?=
-SIZES ?=
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,13 +34,15 @@ fuzz: .venv/.dev ## inputs made at random, other ones at each run, for MINUTES=5
 	@scripts/fuzz.sh $(or $(MINUTES),5)
 
 chaos: .venv/.dev ## faults at random over a real engine: SEED=7 MINUTES=10; PLAN=1 shows them without doing them; needs root
-	@scripts/chaos.sh $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PLAN),--plan) $(ARGS)
+	@scripts/install-test-deps.sh
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PLAN),--plan) $(ARGS)
 
 soak: .venv/.dev ## weeks of load and faults on a virtual host: SEED=1 DAYS=30; RECORD=1 is about the recording; needs no engine
 	@PYTHONPATH=tests $(BIN)/python -m chaos.$(if $(RECORD),recording,soak) $(if $(SEED),--seed $(SEED)) $(if $(DAYS),--days $(DAYS)) $(ARGS)
 
 bench: .venv/.dev ## what it costs, beside what others cost: a table (SIZES=32 for one size); needs root, see docs/benchmarks.md
-	@scripts/bench.sh $(if $(SIZES),--sizes "$(SIZES)") $(ARGS)
+	@scripts/install-test-deps.sh
+	@PYTHONPATH=tests $(BIN)/python -m bench $(if $(SIZES),--sizes "$(SIZES)") $(ARGS)
 
 lint: .venv/.dev ## style and the import contracts
 	@$(BIN)/ruff check --quiet .
