@@ -11,7 +11,7 @@ from functools import partial
 from threading import Lock
 from typing import Protocol
 
-from guardian import emergency, journal, memory
+from guardian import emergency, journal
 from guardian.act import Actor
 from guardian.boots import Ran, ended_with_host
 from guardian.clock import Clock
@@ -23,6 +23,7 @@ from guardian.ledger import overrides as others
 from guardian.ledger.book import Ledger
 from guardian.ledger.entries import Entry, HistoryRow
 from guardian.ledger.reconcile import RETURN_S, Context, Finding, FindingKind, reconcile
+from guardian.memos import from_ledger, to_ledger
 from guardian.model import (
     ROLL_OUT,
     Action,
@@ -168,7 +169,7 @@ class Loop:
         self._record = record
         now_s, now_wall_s = clock.monotonic(), clock.wall()
         longest = float(config.restoring.backoff.max)
-        memos = {key: memory.from_ledger(one, now_s, now_wall_s, longest) for key, one in ledger.memories.items()}
+        memos = {key: from_ledger(one, now_s, now_wall_s, longest) for key, one in ledger.memories.items()}
         self._state = PolicyState(run_id=run_id, memos=memos)
         self.pace = at_start(config, now_s)
         self._platform: _Resolved | None = None
@@ -511,7 +512,7 @@ class Loop:
         changed = [key for key, memo in after.memos.items() if self._state.memos.get(key) is not memo]
         if changed:
             now_s, now_wall_s = self._clock.monotonic(), self._clock.wall()
-            self._ledger.remember(memory.to_ledger(key, after.memos[key], now_s, now_wall_s) for key in changed)
+            self._ledger.remember(to_ledger(key, after.memos[key], now_s, now_wall_s) for key in changed)
 
     def _book_fall(self, outcome: Outcome, platform: Platform) -> None:
         """What was started is down again: it is owed still, unless somebody stopped it."""

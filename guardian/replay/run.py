@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from guardian import memory
 from guardian.config.schema import Config
 from guardian.errors import LedgerError
 from guardian.ledger.book import Ledger
 from guardian.ledger.entries import EntryState, ServiceMemory
+from guardian.memos import from_ledger, to_ledger
 from guardian.model import (
     Action,
     ActionKind,
@@ -243,9 +243,9 @@ class Run:
         if before is None:
             return
         now_s, now_wall_s = self.clock.monotonic(), self.clock.wall()
-        kept: list[ServiceMemory] = [memory.to_ledger(key, memo, now_s, now_wall_s) for key, memo in before.memos.items()]
+        kept: list[ServiceMemory] = [to_ledger(key, memo, now_s, now_wall_s) for key, memo in before.memos.items()]
         longest_s = float(config.restoring.backoff.max)
-        memos = {one.service: memory.from_ledger(one, step.now_s, step.now_wall_s, longest_s) for one in kept}
+        memos = {one.service: from_ledger(one, step.now_s, step.now_wall_s, longest_s) for one in kept}
         self._state = PolicyState(run_id=before.run_id, actions=before.actions, memos=memos)
         self._actor.clear()
         self._starting.clear()

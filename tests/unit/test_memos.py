@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guardian.ledger.entries import ServiceMemory
-from guardian.memory import from_ledger, to_ledger
+from guardian.memos import from_ledger, to_ledger
 from guardian.model import ServiceKey
 from guardian.policy.state import Memo
 
