@@ -179,7 +179,9 @@ def rise(rising: Rising, containers: tuple[str, ...], platform: Platform, config
     if not newer:
         return "", rising
     at_work = [one for one in there if one.id not in platform.completed]
-    if not there or any(one.state not in (ContainerState.RUNNING, ContainerState.RESTARTING) for one in at_work):
+    down = [one for one in at_work if one.state not in (ContainerState.RUNNING, ContainerState.RESTARTING)]
+    in_time = now_s - rising.since_s < HEALTHY_WITHIN_S
+    if not there or any(not (one.unread and in_time) for one in down):  # unread: whether it has completed is not known yet
         return "fell", rising
     if not at_work:
         return "up", rising
@@ -193,7 +195,7 @@ def rise(rising: Rising, containers: tuple[str, ...], platform: Platform, config
     stable = rising.up_since_s is not None and now_s - rising.up_since_s >= config.restoring.stable_for
     if (healths == {Health.HEALTHY} and running) or (not healths and stable):
         return "up", rising
-    return ("late", rising) if now_s - rising.since_s >= HEALTHY_WITHIN_S else ("", rising)
+    return ("" if in_time else "late"), rising
 
 
 def after_shed(

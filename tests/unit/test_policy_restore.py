@@ -276,6 +276,14 @@ def test_a_restore_whose_service_has_done_its_work_is_up() -> None:
         assert rise(Rising(key("a"), 1.0), tuple(platform.containers), platform, a_config(("a",)), 2.0)[0] == how
 
 
+def test_what_is_down_and_could_not_be_inspected_is_waited_for() -> None:
+    """Where the list shows it down and no inspect tells how it ended it may have completed: for a while it is waited for."""
+    down = a_container("a", state=ContainerState.EXITED, unread=True)
+    for now_s, how in ((2.0, ""), (180.0, ""), (181.0, "fell")):
+        platform = Platform({}, containers={down.id: down}, read_s=now_s)
+        assert rise(Rising(key("a"), 1.0), (down.id,), platform, a_config(("a",)), now_s)[0] == how
+
+
 def test_while_the_engine_is_away_no_restore_fell() -> None:
     """What is down while the engine does not answer may come back with it: its restore is judged once it does."""
     world = a_world(("a",)).add_shed("a", 1)
