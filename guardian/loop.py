@@ -189,6 +189,7 @@ class Loop:
         self._restarted: dict[str, float] = {}  # containers that guardian restarted, and when it was done
         self._stops: tuple[others.Override, ...] = ()  # by somebody, unless the engine turns out to have ended
         self._gap: tuple[float, float] | None = None
+        self._answers_since_wall_s: float | None = None
         self._ticks = 0
 
     # --- from other threads -----------------------------------------------------------------------------------------
@@ -274,6 +275,8 @@ class Loop:
         """The host first: what it shows says whether the containers must be read anew."""
         began_s = self._clock.monotonic()
         host = self._host.read()
+        if self._containers.down:
+            self._answers_since_wall_s = self._clock.wall()
         self._telemetry.sampled("host", self._clock.monotonic() - began_s, host.memory_total_bytes is not None)
         last = self.snapshot
         before, listed = (None, None) if last is None else (last.assessment, last.inventory)
@@ -335,6 +338,7 @@ class Loop:
         context = Context(
             startup=self._startup,
             gap=gap,
+            answers_since_wall_s=self._answers_since_wall_s,
             in_flight=under_way | {outcome.action.id for outcome in self._starting.values()},
             listed={key: service.phase for key, service in platform.services.items()},
             probation_s=float(config.restoring.probation),

@@ -65,11 +65,13 @@ class Context:
     """What else must be known to judge an inventory.
 
     `gap`: from when until when (wall time) the engine may have restarted: its event stream ended, or calls failed.
+    `answers_since_wall_s`: since when the engine answers, where it did not before: what it was asked meanwhile it does then.
     `listed`: the phase of every service that the file or a label puts into one; None: not known.
     """
 
     startup: bool = False  # guardian itself was away: anything may have happened
     gap: tuple[float, float] | None = None
+    answers_since_wall_s: float | None = None
     in_flight: frozenset[str] = frozenset()  # ids of actions: their entries are left alone
     restarting: frozenset[str] = frozenset()  # ids of containers that guardian restarts, or has just restarted
     listed: Mapping[ServiceKey, int] | None = None
@@ -82,6 +84,13 @@ class Context:
         if self.gap is None:
             return False
         return at_wall_s is None or self.gap[0] - CLOCK_SLACK_S <= at_wall_s <= self.gap[1] + RETURN_S
+
+    def may_be_late(self, ended_wall_s: float | None) -> bool:
+        """Whether an end at that time may be what the engine was asked for while it did not answer."""
+        since_s = self.answers_since_wall_s
+        if since_s is None or ended_wall_s is None:
+            return False
+        return since_s - CLOCK_SLACK_S <= ended_wall_s <= since_s + DOUBT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +232,11 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
         if container is not None and _since(container.started_wall_s, sent_wall_s + CLOCK_SLACK_S):
             never.append(one)  # it has run again since: that was somebody else
         elif container is not None and not container.state.up and container.finished_wall_s is not None:
-            (ours if _ended_by_us(entry, one, container, container.finished_wall_s) else never).append(one)
+            by_us = _ended_by_us(entry, one, container, container.finished_wall_s, seen.context)
+            (ours if by_us else never).append(one)
         elif container is not None and container.unread and not container.state.up:
             continue
-        elif seen.now_wall_s > sent_wall_s + entry.stop_within_s + DOUBT_S:
+        elif seen.now_wall_s > _takes_effect_until(entry, seen.context):
             never.append(one)
     if not ours and not never:  # SHED by an older stop, whose obligations this one took over, needs no answer
         return replace(entry, state=EntryState.SHED) if entry.state is EntryState.SENT and entry.owed else entry
@@ -245,7 +255,12 @@ def _resolve_doubts(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry
     return entry if entry.state is EntryState.RESTORING else conclude(entry, Closed.FAILED, seen.now_wall_s)
 
 
-def _ended_by_us(entry: Entry, one: EntryContainer, container: Container, ended_wall_s: float) -> bool:
+def _takes_effect_until(entry: Entry, context: Context) -> float:
+    """Until when a stop without an answer may take effect. An engine that hangs does it once it goes on."""
+    return max((entry.sent_wall_s or 0.0) + entry.stop_within_s, context.answers_since_wall_s or 0.0) + DOUBT_S
+
+
+def _ended_by_us(entry: Entry, one: EntryContainer, container: Container, ended_wall_s: float, context: Context) -> bool:
     """Whether it ended after the first stop without an answer was sent, and while the newest could have an effect.
 
     Between two of them nobody has looked, as where the engine hangs: its end then is taken for theirs. A run that began
@@ -255,7 +270,7 @@ def _ended_by_us(entry: Entry, one: EntryContainer, container: Container, ended_
     first_wall_s = sent_wall_s if one.sent_wall_s is None else one.sent_wall_s
     if _since(container.started_wall_s, first_wall_s + CLOCK_SLACK_S):
         first_wall_s = sent_wall_s
-    return first_wall_s - CLOCK_SLACK_S <= ended_wall_s <= sent_wall_s + entry.stop_within_s + DOUBT_S
+    return first_wall_s - CLOCK_SLACK_S <= ended_wall_s <= _takes_effect_until(entry, context)
 
 
 def _resolve_restoring(entry: Entry, seen: _Seen, findings: list[Finding]) -> Entry:
@@ -284,6 +299,13 @@ def _judge_shed(entry: Entry, seen: _Seen, busy: bool, findings: list[Finding]) 
         return conclude(pay(entry, (one.id for one in ran)), Closed.RESTORED, seen.now_wall_s)
     if all(_engine_started(entry, seen.by_id[one.id], seen.context) for one in ran):
         return _returned(entry, up, ended, seen, busy, findings)
+    if (
+        entry.means is Means.SIGNAL
+        and not up
+        and all(seen.context.may_be_late(seen.by_id[one.id].finished_wall_s) for one in ended)
+    ):
+        findings.append(_found(FindingKind.OURS, entry, ended))  # of the stop that came before the signal
+        return _with_ends(entry, {one.id: seen.by_id[one.id].finished_wall_s for one in ended})
     kind = FindingKind.OVERRIDE_STARTED if up or entry.means is not Means.SIGNAL else FindingKind.OVERRIDE_STOPPED
     findings.append(_found(kind, entry, ran))
     return close(entry, Closed.OVERRIDDEN, seen.now_wall_s)
@@ -304,8 +326,10 @@ def _record_ends(entry: Entry, seen: _Seen) -> Entry:
         container = seen.of(one)
         if one.finished_wall_s is None and container is not None and not _ran_again(entry, one, seen):
             ends[one.id] = container.finished_wall_s
-    if not any(end is not None for end in ends.values()):
-        return entry
+    return _with_ends(entry, ends) if any(end is not None for end in ends.values()) else entry
+
+
+def _with_ends(entry: Entry, ends: Mapping[str, float | None]) -> Entry:
     return replace(
         entry, containers=tuple(replace(one, finished_wall_s=ends.get(one.id, one.finished_wall_s)) for one in entry.containers)
     )

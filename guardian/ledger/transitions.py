@@ -87,6 +87,8 @@ def supersede(entry: Entry, older: Sequence[Entry], now_wall_s: float) -> tuple[
                 continue
             if one.id not in containers or old.returned_wall_s is None:
                 containers[one.id] = one  # with its first claim: an exit since then is guardian's doing
+            elif old.means is Means.SIGNAL:  # so is one by the stop before the signal, that a hung engine carries out late
+                containers[one.id] = replace(one, stopped=False, finished_wall_s=None)
     means = Means.SIGNAL if any(old.means is Means.SIGNAL for old in taken) else entry.means
     return (
         replace(entry, means=means, containers=tuple(containers.values())),

@@ -170,6 +170,25 @@ def test_a_stop_sent_again_supersedes_the_first(book: Book) -> None:
     assert [entry.id for entry in book.again().open_entries] == ["a2"]
 
 
+def test_an_api_stop_after_a_signal_that_finds_it_stopped_owes_it_still(book: Book) -> None:
+    """Where the API stop after a signal finds it stopped already, as by the one before the signal, it is owed still."""
+    action = an_action("a1", by_signal=True)
+    container = a_container(restart_policy="always")
+    book.ledger.intend([action], by_id(container))
+    book.ledger.mark(action)
+    book.ledger.settle(an_outcome(action, at_wall_s=T0 + 1))
+    running = started(container, T0 + 80)
+    book.ledger.apply(reconcile(book.ledger.open_entries, [running], Context(), T0 + 83))
+    again = an_action("a2")
+    book.ledger.intend([again], by_id(running))
+    book.clock.advance(83)
+    book.ledger.mark_sent(again)
+    book.ledger.settle(an_outcome(again, Result.GONE, at_wall_s=T0 + 86))
+    found = book.ledger.apply(reconcile(book.ledger.open_entries, [ended(running, T0 + 85)], Context(), T0 + 90))
+    assert [finding.kind for finding in found] == [FindingKind.OURS]
+    assert book.only().state is EntryState.SHED
+
+
 def test_the_api_stop_after_a_signal_takes_over_and_the_engine_may_start_it_once_more(book: Book) -> None:
     """The API stop after a signal takes over what that owed. A start soon after is the engine's still, a later one somebody's."""
     action = an_action("a1", by_signal=True)

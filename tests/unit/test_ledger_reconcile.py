@@ -140,6 +140,28 @@ def test_what_was_ended_by_signal_restarted_and_then_stopped_by_somebody_stays_s
     assert only(found).closed is Closed.OVERRIDDEN
 
 
+def test_what_a_hung_engine_restarts_and_then_stops_as_it_was_asked_before_is_owed_still() -> None:
+    """What was ended by signal, and a hung engine restarts and then stops, as it was asked before the signal, is owed still."""
+    container = a_container(restart_policy="always")
+    down = ended(started(container, T0 + 80), T0 + 85)
+    found = look(shed(container, means=Means.SIGNAL), down, at=90, answers_since_wall_s=T0 + 79)
+    assert kinds(found) == [FindingKind.OURS]
+    assert only(found).state is EntryState.SHED
+    assert look(only(found), down, at=95, answers_since_wall_s=T0 + 79).findings == ()
+    somebody = look(
+        shed(container, means=Means.SIGNAL), ended(started(container, T0 + 80), T0 + 110), at=115, answers_since_wall_s=T0 + 79
+    )
+    assert kinds(somebody) == [FindingKind.OVERRIDE_STOPPED]
+
+
+def test_a_stop_is_waited_for_until_a_hung_engine_has_answered_for_a_while() -> None:
+    """A stop without an answer is waited for until the engine, that hung, has answered for a while."""
+    entry, hung_until = sent(a_container()), T0 + 300
+    assert look(entry, a_container(), at=320, answers_since_wall_s=hung_until) == Reconciled()
+    assert kinds(look(entry, ended(a_container(), T0 + 310), at=320, answers_since_wall_s=hung_until)) == [FindingKind.OURS]
+    assert kinds(look(entry, a_container(), at=331, answers_since_wall_s=hung_until)) == [FindingKind.NEVER_HAPPENED]
+
+
 def test_a_container_without_restart_policy_that_runs_after_a_signal_was_started_by_somebody() -> None:
     """A container without restart policy that runs after a signal was started by somebody."""
     found = look(shed(a_container(), means=Means.SIGNAL), started(a_container(), T0 + 3), at=10)
