@@ -27,8 +27,9 @@ _DEEPEST = 32  # files that include files, services that extend services
 
 def find_files(directory: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """The files that Compose would read: those of COMPOSE_FILE, else the usual ones, with their override, in `directory` or above it."""
-    if named := environ.get("COMPOSE_FILE"):
-        return tuple(directory / name for name in named.split(environ.get("COMPOSE_PATH_SEPARATOR", ":")) if name)
+    separator = environ.get("COMPOSE_PATH_SEPARATOR") or ":"
+    if named := [name for name in environ.get("COMPOSE_FILE", "").split(separator) if name]:
+        return tuple(directory / name for name in named)
     for folder in (directory, *directory.absolute().parents):
         if base := next((folder / name for name in NAMES if (folder / name).is_file()), None):
             overrides = (folder / f"{base.stem}.override{suffix}" for suffix in (base.suffix, ".yml", ".yaml"))

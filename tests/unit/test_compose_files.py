@@ -394,7 +394,11 @@ def test_the_usual_files_are_found_with_their_override(folder: Folder) -> None:
     assert find_files(below, {}) == (base, override)
     newer = folder.write("some/compose.yaml", "services: {}")
     assert find_files(below, {}) == (newer,)
-    assert find_files(below, {"COMPOSE_FILE": "x.yml:y.yml"}) == (below / "x.yml", below / "y.yml")
+    assert find_files(below, {"COMPOSE_FILE": "x.yml:y.yml", "COMPOSE_PATH_SEPARATOR": ""}) == (
+        below / "x.yml",
+        below / "y.yml",
+    )
+    assert find_files(below, {"COMPOSE_FILE": ":"}) == (newer,)
 
 
 def test_a_project_is_named_as_compose_names_it() -> None:
