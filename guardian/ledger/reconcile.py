@@ -313,7 +313,9 @@ def _judge_shed(entry: Entry, seen: _Seen, busy: bool, findings: list[Finding]) 
 
 def _left_alone(entry: Entry, seen: _Seen) -> Entry:
     """What was ended by signal, and the engine has not started again for so long, is down as after a stop by the engine."""
-    quiet_since_s = max(entry.settled_wall_s or 0.0, 0.0 if seen.context.gap is None else seen.context.gap[1])
+    context = seen.context
+    gap_s = 0.0 if context.gap is None else context.gap[1]
+    quiet_since_s = max(entry.settled_wall_s or 0.0, gap_s, context.answers_since_wall_s or 0.0)
     if entry.means is not Means.SIGNAL or seen.now_wall_s <= quiet_since_s + RETURN_S:
         return entry
     return replace(entry, means=Means.API)

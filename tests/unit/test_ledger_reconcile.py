@@ -154,6 +154,16 @@ def test_what_a_hung_engine_restarts_and_then_stops_as_it_was_asked_before_is_ow
     assert kinds(somebody) == [FindingKind.OVERRIDE_STOPPED]
 
 
+def test_what_was_ended_by_signal_is_restarted_by_an_engine_that_has_only_just_gone_on() -> None:
+    """What was ended by signal while the engine hung, and is restarted when it goes on, is no override, however long that was."""
+    container = a_container(restart_policy="always")
+    entry = shed(container, means=Means.SIGNAL)
+    first = look(entry, ended(container, T0 + 2), at=100, answers_since_wall_s=T0 + 99)
+    entry = only(first) if first.entries else entry
+    found = look(entry, started(container, T0 + 101), at=105, answers_since_wall_s=T0 + 99)
+    assert kinds(found) == [FindingKind.RESEND_STOP]
+
+
 def test_a_stop_is_waited_for_until_a_hung_engine_has_answered_for_a_while() -> None:
     """A stop without an answer is waited for until the engine, that hung, has answered for a while."""
     entry, hung_until = sent(a_container()), T0 + 300
