@@ -19,7 +19,7 @@ test: .venv/.dev ## everything: lint, types, import contracts, docs, all tests; 
 	@scripts/install-host-deps.sh
 	@$(MAKE) --no-print-directory lint types docs-check
 	@$(PYTEST) -q -n 2 tests/unit tests/property $(ARGS)
-	@$(PYTEST) -n 3 --dist loadfile -m 'not alone' tests/engine tests/system $(ARGS)
+	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/engine tests/system $(ARGS)
 	@$(PYTEST) -m alone tests/engine tests/system $(ARGS)
 	@$(PYTEST) --timeout 1800 -m one_boot tests/host $(ARGS)
 

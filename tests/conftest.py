@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from support.private_engine import PrivateEngine
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def engine_host() -> Iterator[PrivateEngine]:
     """A private Docker Engine with a busybox image; each worker of pytest-xdist has its own."""

@@ -13,6 +13,7 @@ from support.private_engine import PrivateEngine
 from support.source import PACKAGED, ROOT, copied, wheels
 from support.tutorial import Tutorial, without_figures
 
+pytestmark = pytest.mark.long
 PAGE = ROOT / "docs/tutorial.md"
 DEVELOPERS = Path(sys.executable).parent
 LONG_AGO_S = 1e9

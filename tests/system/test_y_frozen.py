@@ -18,6 +18,7 @@ from support.promises import restores, sheds
 from support.socket_proxy import SocketProxy
 from support.waiting import PATIENCE_S, eventually
 
+pytestmark = pytest.mark.long
 ENGINE_FROZEN_S = 30.0
 GUARDIAN_FROZEN_S = 60.0
 SOFT_BYTES = 320 * MIB  # of postgres: soft without the victim, too

@@ -10,6 +10,7 @@ from chaos.run import run
 from chaos.stage import a_home
 from support.private_engine import PrivateEngine
 
+pytestmark = pytest.mark.long
 SEED = 2026
 SECONDS = 120
 
