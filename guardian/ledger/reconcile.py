@@ -378,10 +378,12 @@ def _returned(
 
 def _judge_returned(entry: Entry, seen: _Seen, busy: bool, findings: list[Finding]) -> Entry:
     """What came back is closed after probation, or at once when it ends without guardian. A newer stop supersedes the entry."""
+    if busy:  # with the stop that supersedes it, which may not be written down as sent yet
+        return entry
     returned_wall_s = entry.returned_wall_s or seen.now_wall_s
     up = [one for one in entry.owed if (container := seen.of(one)) is not None and container.state.up]
     if up and seen.now_wall_s < returned_wall_s + seen.context.probation_s:
-        if entry.means is Means.SIGNAL and not busy:
+        if entry.means is Means.SIGNAL:
             findings.append(_found(FindingKind.RESEND_STOP, entry, up))
         return entry
     paid = up + [one for one in entry.owed if _ended_since(seen.of(one), returned_wall_s)]

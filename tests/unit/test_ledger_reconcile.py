@@ -132,6 +132,16 @@ def test_the_stop_is_not_asked_for_again_while_one_is_in_flight() -> None:
     assert reconcile((entry, again), (running,), Context(in_flight=frozenset({"a2"})), T0 + 15) == Reconciled()
 
 
+def test_what_ends_while_the_stop_is_sent_again_is_left_to_that_stop() -> None:
+    """What the engine restarted after a signal, and which ends while the stop is sent again, is left to that stop."""
+    container = a_container(restart_policy="always")
+    running = started(container, T0 + 3)
+    entry = only(look(shed(container, means=Means.SIGNAL), running, at=10))
+    again = intended(running, action=an_action("a2"))
+    down = ended(running, T0 + 12)
+    assert reconcile((entry, again), (down,), Context(in_flight=frozenset({"a2"})), T0 + 15) == Reconciled()
+
+
 def test_what_was_ended_by_signal_restarted_and_then_stopped_by_somebody_stays_stopped() -> None:
     """What was ended by signal, restarted and then stopped by somebody stays stopped."""
     container = a_container(restart_policy="always")
