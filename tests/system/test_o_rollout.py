@@ -146,6 +146,7 @@ def test_one_command_brings_it_up_beside_the_daemon_and_takes_it_down(
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(900)  # it waits for as long as the host has no room
 def test_the_reference_platform_comes_up_and_goes_down_by_one_command_each(
     standin_engine: PrivateEngine, tmp_path: Path, make_guardian: Callable[..., GuardianProcess]
 ) -> None:
