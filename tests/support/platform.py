@@ -131,7 +131,8 @@ class ReferencePlatform:
         return {service for service, state in self.states().items() if state == "running"}
 
     def status(self, service: str) -> StandinStatus:
-        return read_status(self.ctl(service, "status"))
+        # A busy engine loses now and then what a command printed.
+        return read_status(eventually(lambda: self.ctl(service, "status"), f"{service}: ctl status prints something"))
 
     def stamps(self, service: str) -> list[Stamp]:
         """When it took its memory, block by block; of every run of it."""
