@@ -275,8 +275,6 @@ class Loop:
         """The host first: what it shows says whether the containers must be read anew."""
         began_s = self._clock.monotonic()
         host = self._host.read()
-        if self._containers.down:
-            self._answers_since_wall_s = self._clock.wall()
         self._telemetry.sampled("host", self._clock.monotonic() - began_s, host.memory_total_bytes is not None)
         last = self.snapshot
         before, listed = (None, None) if last is None else (last.assessment, last.inventory)
@@ -328,6 +326,8 @@ class Loop:
         self, config: Config, inventory: Inventory | None, platform: Platform, under_way: frozenset[str]
     ) -> tuple[Finding, ...]:
         """Compare each new list with what is owed."""
+        if self._containers.down:
+            self._answers_since_wall_s = self._clock.wall()
         if inventory is None or not self._containers.ready or inventory.at_s == self._reconciled_s:
             return ()
         self._reconciled_s = inventory.at_s

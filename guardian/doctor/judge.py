@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from guardian.config.compare import FindingKind
 from guardian.doctor.facts import Diagnosis, Facts, Process, Room, Verdict
+from guardian.engine.endpoints import version_numbers
 from guardian.model import Signal
 from guardian.units import format_bytes, format_ratio
 
@@ -54,7 +55,7 @@ def _engine(facts: Facts) -> Iterator[Diagnosis]:
         return
     engine = facts.engine
     yield Diagnosis("engine", OK, f"{engine.name}, version {engine.version}, at {facts.engine_url}")
-    version = tuple(int(part) for part in engine.api_version.split(".") if part.isdigit())
+    version = version_numbers(engine.api_version)
     if version < OLDEST_API:
         yield Diagnosis(
             "api", FAIL, f"it speaks API {engine.api_version}, and 1.41 is needed", "update to Docker 20.10 or newer"

@@ -17,8 +17,8 @@ from weakref import WeakSet
 from guardian.clock import Clock
 from guardian.engine import endpoints, parse
 from guardian.engine.disk import parse_disk
-from guardian.engine.endpoints import Endpoint
-from guardian.engine.link import Answer, Link, Stream, decode, numbers
+from guardian.engine.endpoints import Endpoint, version_numbers
+from guardian.engine.link import Answer, Link, Stream, decode
 from guardian.engine.parse import Listed
 from guardian.engine.pools import TLSConfig
 from guardian.engine.protocol import LastWords, RawStats, Scope
@@ -122,7 +122,7 @@ class DockerEngine:
         if not container_ids:
             return {}
         ends_s = self._clock.monotonic() + self._timeout_s
-        version = numbers(self._sampling.api_version())
+        version = version_numbers(self._sampling.api_version())
         params = {"stream": "false"}
         if version >= _ONE_SHOT_SINCE:
             params["one-shot"] = "true"

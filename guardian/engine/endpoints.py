@@ -7,6 +7,11 @@ from dataclasses import dataclass
 ID = "{id}"
 
 
+def version_numbers(api_version: str) -> tuple[int, ...]:
+    """An API version such as `1.41`, to compare."""
+    return tuple(int(part) for part in api_version.split(".") if part.isdigit())
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One call. `operation` is its name in metrics; `{id}` in `path` stands for a container's 64 hexadecimal digits."""

@@ -18,7 +18,7 @@ from urllib3 import exceptions as http
 
 from guardian import __version__
 from guardian.clock import Clock
-from guardian.engine.endpoints import VERSION, Endpoint
+from guardian.engine.endpoints import VERSION, Endpoint, version_numbers
 from guardian.engine.pools import Pool, TLSConfig, open_pool, wait_for_ever
 from guardian.errors import EngineError, EngineProtocolError, EngineRefused, EngineTimeout, EngineUnreachable
 from guardian.telemetry import Telemetry
@@ -247,14 +247,13 @@ class Stream(Iterator[bytes]):
             self._response.shutdown()
 
 
-def numbers(api_version: str) -> tuple[int, ...]:
-    """An API version such as `1.41`, to compare."""
-    return tuple(int(part) for part in api_version.split(".") if part.isdigit())
-
-
 def _negotiated(answer: Mapping[str, Any]) -> str:
     """The API version to speak, from `GET /version`: the engine's, but none newer than NEWEST_API unless it takes no older one."""
-    return min(str(answer["ApiVersion"]), max(NEWEST_API, str(answer.get("MinAPIVersion") or ""), key=numbers), key=numbers)
+    return min(
+        str(answer["ApiVersion"]),
+        max(NEWEST_API, str(answer.get("MinAPIVersion") or ""), key=version_numbers),
+        key=version_numbers,
+    )
 
 
 def decode(raw: bytes) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from guardian.ledger.entries import Closed, Entry, EntryContainer, EntryState, Means
-from guardian.ledger.transitions import close, conclude, follow, pay
+from guardian.ledger.transitions import close, conclude, follow, pay, with_ends
 from guardian.model import Container, ServiceKey
 
 CLOCK_SLACK_S = 2.0
@@ -305,7 +305,7 @@ def _judge_shed(entry: Entry, seen: _Seen, busy: bool, findings: list[Finding]) 
         and all(seen.context.may_be_late(seen.by_id[one.id].finished_wall_s) for one in ended)
     ):
         findings.append(_found(FindingKind.OURS, entry, ended))  # of the stop that came before the signal
-        return _with_ends(entry, {one.id: seen.by_id[one.id].finished_wall_s for one in ended})
+        return with_ends(entry, {one.id: seen.by_id[one.id].finished_wall_s for one in ended})
     kind = FindingKind.OVERRIDE_STARTED if up or entry.means is not Means.SIGNAL else FindingKind.OVERRIDE_STOPPED
     findings.append(_found(kind, entry, ran))
     return close(entry, Closed.OVERRIDDEN, seen.now_wall_s)
@@ -328,13 +328,7 @@ def _record_ends(entry: Entry, seen: _Seen) -> Entry:
         container = seen.of(one)
         if one.finished_wall_s is None and container is not None and not _ran_again(entry, one, seen):
             ends[one.id] = container.finished_wall_s
-    return _with_ends(entry, ends) if any(end is not None for end in ends.values()) else entry
-
-
-def _with_ends(entry: Entry, ends: Mapping[str, float | None]) -> Entry:
-    return replace(
-        entry, containers=tuple(replace(one, finished_wall_s=ends.get(one.id, one.finished_wall_s)) for one in entry.containers)
-    )
+    return with_ends(entry, ends) if any(end is not None for end in ends.values()) else entry
 
 
 def _ran_again(entry: Entry, one: EntryContainer, seen: _Seen) -> bool:

@@ -169,12 +169,9 @@ def restoring(entry: Entry, action: Action, now_wall_s: float) -> Entry:
 
 def restored(entry: Entry, outcome: Outcome) -> Entry:
     """The start ended: CLOSED if it worked, SHED again with what is still owed if not."""
-    _require(entry, "restored", EntryState.RESTORING)
-    action = outcome.action
-    if action.id != entry.restore_id:
-        raise LedgerError(f"entry {entry.id}: its start is action {entry.restore_id}, not {action.id}")
+    _require_start(entry, "restored", outcome)
     told = outcome.result is Result.DONE or bool(outcome.failed)
-    started = frozenset(action.containers) - frozenset(outcome.failed) if told else frozenset()
+    started = frozenset(outcome.action.containers) - frozenset(outcome.failed) if told else frozenset()
     return conclude(pay(entry, started), Closed.RESTORED, outcome.at_wall_s)
 
 
@@ -184,13 +181,15 @@ def fell(entry: Entry, outcome: Outcome, containers: Mapping[str, Container]) ->
     That end is recorded as the newest, and the start is over: else the next list would take the run that it began for a
     restore that worked.
     """
-    _require(entry, "fell", EntryState.RESTORING)
-    if outcome.action.id != entry.restore_id:
-        raise LedgerError(f"entry {entry.id}: its start is action {entry.restore_id}, not {outcome.action.id}")
+    _require_start(entry, "fell", outcome)
     entry = pay(entry, (one.id for one in entry.owed if one.id in containers and containers[one.id].state.up))
     ends = {one.id: containers[one.id].finished_wall_s for one in entry.owed if one.id in containers}
-    entry = _each(entry, lambda one: replace(one, finished_wall_s=ends.get(one.id, one.finished_wall_s)))
-    return conclude(replace(entry, restore_sent_wall_s=None), Closed.RESTORED, outcome.at_wall_s)
+    return conclude(replace(with_ends(entry, ends), restore_sent_wall_s=None), Closed.RESTORED, outcome.at_wall_s)
+
+
+def with_ends(entry: Entry, ends: Mapping[str, float | None]) -> Entry:
+    """When these replicas ended, by id, in place of what is recorded."""
+    return _each(entry, lambda one: replace(one, finished_wall_s=ends.get(one.id, one.finished_wall_s)))
 
 
 def pay(entry: Entry, container_ids: Iterable[str]) -> Entry:
@@ -239,6 +238,12 @@ def _same_kind(one: Entry, other: Entry) -> bool:
 
 def _each(entry: Entry, change: Callable[[EntryContainer], EntryContainer]) -> Entry:
     return replace(entry, containers=tuple(change(one) for one in entry.containers))
+
+
+def _require_start(entry: Entry, transition: str, outcome: Outcome) -> None:
+    _require(entry, transition, EntryState.RESTORING)
+    if outcome.action.id != entry.restore_id:
+        raise LedgerError(f"entry {entry.id}: its start is action {entry.restore_id}, not {outcome.action.id}")
 
 
 def _require(entry: Entry, transition: str, *states: EntryState) -> None:

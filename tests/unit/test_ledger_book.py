@@ -22,7 +22,7 @@ from guardian.ledger.entries import Closed, Controls, Entry, EntryState, History
 from guardian.ledger.overrides import Override, OverrideKind
 from guardian.ledger.reconcile import RETURN_S, Context, FindingKind, reconcile
 from guardian.ledger.store import Store
-from guardian.model import ActionKind, Result
+from guardian.model import ActionKind, Container, Result
 
 WAIT_S = 10.0
 
@@ -170,14 +170,19 @@ def test_a_stop_sent_again_supersedes_the_first(book: Book) -> None:
     assert [entry.id for entry in book.again().open_entries] == ["a2"]
 
 
-def test_an_api_stop_after_a_signal_that_finds_it_stopped_owes_it_still(book: Book) -> None:
-    """Where the API stop after a signal finds it stopped already, as by the one before the signal, it is owed still."""
+def end_by_signal(book: Book) -> Container:
+    """A container that the engine restarts, as it was before guardian ended it by signal."""
     action = an_action("a1", by_signal=True)
     container = a_container(restart_policy="always")
     book.ledger.intend([action], by_id(container))
     book.ledger.mark(action)
     book.ledger.settle(an_outcome(action, at_wall_s=T0 + 1))
-    running = started(container, T0 + 80)
+    return container
+
+
+def test_an_api_stop_after_a_signal_that_finds_it_stopped_owes_it_still(book: Book) -> None:
+    """Where the API stop after a signal finds it stopped already, as by the one before the signal, it is owed still."""
+    running = started(end_by_signal(book), T0 + 80)
     book.ledger.apply(reconcile(book.ledger.open_entries, [running], Context(), T0 + 83))
     again = an_action("a2")
     book.ledger.intend([again], by_id(running))
@@ -191,12 +196,7 @@ def test_an_api_stop_after_a_signal_that_finds_it_stopped_owes_it_still(book: Bo
 
 def test_the_api_stop_after_a_signal_takes_over_and_the_engine_may_start_it_once_more(book: Book) -> None:
     """The API stop after a signal takes over what that owed. A start soon after is the engine's still, a later one somebody's."""
-    action = an_action("a1", by_signal=True)
-    container = a_container(restart_policy="always")
-    book.ledger.intend([action], by_id(container))
-    book.ledger.mark(action)
-    book.ledger.settle(an_outcome(action, at_wall_s=T0 + 1))
-    running = started(container, T0 + 2)
+    running = started(end_by_signal(book), T0 + 2)
     found = book.ledger.apply(reconcile(book.ledger.open_entries, [running], Context(), T0 + 5))
     assert [finding.kind for finding in found] == [FindingKind.RESEND_STOP]
     again = an_action("a2")
