@@ -117,6 +117,11 @@ def events(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
+def services(guardian: GuardianProcess, action: str) -> list[str]:
+    """Of which services history has that action, newest first."""
+    return [row["service"].partition("/")[2] for row in guardian.history() if row["action"] == action]
+
+
 def test_one_command_brings_it_up_beside_the_daemon_and_takes_it_down(
     make_compose: Callable[..., Compose], make_guardian: Callable[..., GuardianProcess]
 ) -> None:
@@ -132,7 +137,7 @@ def test_one_command_brings_it_up_beside_the_daemon_and_takes_it_down(
     assert sorted(order, key=words.index) == order
     assert {each["service"]: each["state"] for each in guardian.status()["services"]}[f"openpolicy/{JOB}"] == "completed"
     assert [each["phase"] for each in events(up.stdout) if each["event"] == "passed"] == [1, 2, 3]
-    admitted = [row["service"].partition("/")[2] for row in guardian.history() if row["action"] == "start"]
+    admitted = services(guardian, "start")
     assert sorted(admitted) == sorted([*PHASES, JOB])
 
     down = one.run("--down-to", "1", *QUICK)
@@ -141,7 +146,7 @@ def test_one_command_brings_it_up_beside_the_daemon_and_takes_it_down(
     status = small.after_ticks(guardian)
     assert status["shed"] == []
     assert guardian.metric("guardian_overrides_total") == 0
-    stopped = [row["service"].partition("/")[2] for row in guardian.history() if row["action"] == "stop"]
+    stopped = services(guardian, "stop")
     assert sorted(stopped) == sorted(PHASES.keys() - of_phases(1))
 
 
@@ -177,12 +182,12 @@ def test_the_reference_platform_comes_up_and_goes_down_by_one_command_each(
         said = rollout("--to", "5", "--soak", "2s")
         assert platform.running() == set(phases)
         assert [each["phase"] for each in said if each["event"] == "passed"] == [1, 2, 3, 4, 5]
-        started = [phases[row["service"].partition("/")[2]] for row in reversed(guardian.history()) if row["action"] == "start"]
+        started = [phases[service] for service in reversed(services(guardian, "start"))]
         assert started == sorted(phases.values())
         rollout("--down-to", "1")
         assert platform.running() == {service for service, phase in phases.items() if phase == 1}
         assert guardian.status()["shed"] == []
-        assert not [row for row in guardian.history() if row["action"] == "shed"]
+        assert not services(guardian, "shed")
         assert guardian.metric("guardian_overrides_total") == 0
     finally:
         platform.remove()
@@ -252,7 +257,7 @@ def test_it_goes_on_while_the_daemon_is_killed_and_started_again(
     assert process.returncode == 0, said
     assert one.platform.running() == set(PHASES)
     assert small.after_ticks(guardian)["shed"] == []
-    by_daemon = {row["service"].partition("/")[2] for row in guardian.history() if row["action"] == "start"}
+    by_daemon = set(services(guardian, "start"))
     assert by_daemon >= of_phases(3) - of_phases(2)
 
 
